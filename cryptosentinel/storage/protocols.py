@@ -1,0 +1,142 @@
+"""What a feature store, a model registry and a forecast log are.
+
+Everything a step reads or writes goes through these three. Frames are pandas; times are UTC.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol
+
+import pandas as pd
+
+
+@dataclass(frozen=True)
+class Written:
+    """What an upsert did.
+
+    Attributes:
+        inserted: rows with a new key.
+        updated: rows whose key was there with other values.
+        unchanged: rows that were there already as they are; nothing was written for them.
+        version: the table's version after it.
+    """
+
+    inserted: int
+    updated: int
+    unchanged: int
+    version: int
+
+
+class FeatureStore(Protocol):
+    """Bars and features of every asset. Keys are ``(asset, timestamp)``; writes are idempotent upserts."""
+
+    def write_bars(self, bars: pd.DataFrame) -> Written:
+        """Upserts bars (`market.bars.COLUMNS`)."""
+
+    def read_bars(
+        self, asset: str, start: datetime | None = None, end: datetime | None = None, *, version: int | None = None
+    ) -> pd.DataFrame:
+        """Bars with ``start <= timestamp < end``, ordered by time; a frame of no rows where there are none.
+
+        `version` reads the table as it was (time travel).
+        """
+
+    def write_features(self, rows: pd.DataFrame, spec_hash: str) -> Written:
+        """Upserts feature rows: `asset`, `timestamp` and one float column a feature of the spec (null: not warm)."""
+
+    def read_features(
+        self,
+        asset: str,
+        spec_hash: str,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        *,
+        columns: Sequence[str] | None = None,
+        version: int | None = None,
+    ) -> pd.DataFrame:
+        """Feature rows of one spec, as `read_bars`; `columns` limits which features are read."""
+
+    def last_timestamp(self, asset: str, spec_hash: str | None = None) -> datetime | None:
+        """The newest bar's timestamp, or, with `spec_hash`, the newest feature row's; None where there is none."""
+
+    def version(self, spec_hash: str | None = None) -> int:
+        """The version of the bars table, or, with `spec_hash`, of that spec's feature table; -1 while it has none."""
+
+    def maintain(self) -> None:
+        """Compacts small files and removes those that no version within the retention period needs."""
+
+
+@dataclass(frozen=True)
+class RegisteredModel:
+    """A version in the registry.
+
+    Attributes:
+        version: 0 is the random walk that every registry begins with.
+        uri: where the bundle lies.
+        digest: sha256 of its manifest.
+        registered_at: when.
+        metrics: the figures it was registered with.
+        verdict: the gate's answer in a sentence.
+    """
+
+    version: int
+    uri: str
+    digest: str
+    registered_at: datetime
+    metrics: dict[str, float]
+    verdict: str
+
+
+class ModelRegistry(Protocol):
+    """Bundles by version, and one alias, `champion`. A bundle never changes once registered."""
+
+    def register(self, bundle: Path, *, metrics: dict[str, float], verdict: str) -> RegisteredModel:
+        """Copies a bundle folder in under a new version. Killed half way, it leaves no version."""
+
+    def versions(self) -> list[RegisteredModel]:
+        """All versions, oldest first."""
+
+    def get(self, version: int) -> RegisteredModel:
+        """One version.
+
+        Raises:
+            StorageError: there is no such version.
+        """
+
+    def champion(self) -> RegisteredModel | None:
+        """The version the alias points at; None only before version 0 is registered."""
+
+    def promote(self, version: int, *, expected: int | None) -> None:
+        """Moves the alias to `version` if it still points at `expected` (None: nowhere yet).
+
+        Raises:
+            StoreConflictError: it points elsewhere by now.
+        """
+
+    def fetch(self, version: int, into: Path) -> Path:
+        """Copies a version's bundle into the folder `into` and returns where; a copy that is there is reused."""
+
+
+class ForecastLog(Protocol):
+    """Forecasts by `forecast_id` and alerts by `alert_id`, as frames with the columns of `predicting.records`."""
+
+    def write_forecasts(self, forecasts: pd.DataFrame) -> Written:
+        """Adds forecasts; one that is there already stays as it is (the first answer counts)."""
+
+    def settle(self, forecasts: pd.DataFrame) -> Written:
+        """Writes the outcome of forecasts that have none yet; a settled one stays as it is."""
+
+    def read_forecasts(
+        self, asset: str, start: datetime | None = None, end: datetime | None = None, *, unsettled: bool = False
+    ) -> pd.DataFrame:
+        """Forecasts with ``start <= made_at < end``, by `made_at`; `unsettled`: those without outcome."""
+
+    def write_alerts(self, alerts: pd.DataFrame) -> Written:
+        """Upserts alerts."""
+
+    def read_alerts(self, asset: str, *, open_only: bool = False) -> pd.DataFrame:
+        """Alerts, newest first; with `open_only`, those not resolved."""

@@ -1,0 +1,54 @@
+"""The columns of every table. A frame handed to a store has these columns; a store hands them back."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+TIMESTAMP = pa.timestamp("us", tz="UTC")  # Delta Lake's one timestamp type
+
+BARS = pa.schema(
+    [
+        pa.field("asset", pa.string(), nullable=False),
+        pa.field("timestamp", TIMESTAMP, nullable=False),
+        *(pa.field(name, pa.float64()) for name in ("open", "high", "low", "close", "volume")),
+        pa.field("source", pa.string()),
+    ]
+)
+
+# `outcome` and what follows are null until the forecast is settled.
+FORECASTS = pa.schema(
+    [
+        pa.field("forecast_id", pa.string(), nullable=False),
+        pa.field("asset", pa.string(), nullable=False),
+        pa.field("made_at", TIMESTAMP, nullable=False),
+        pa.field("target_at", TIMESTAMP, nullable=False),
+        pa.field("price", pa.float64()),
+        pa.field("predicted_price", pa.float64()),
+        *(pa.field(name, pa.float64()) for name in ("lower_80", "upper_80", "lower_95", "upper_95")),
+        pa.field("direction", pa.string()),
+        pa.field("p_up", pa.float64()),
+        pa.field("confidence", pa.float64()),
+        pa.field("regime", pa.string()),
+        pa.field("champion", pa.string()),
+        pa.field("by_model", pa.string()),  # JSON {candidate: price}
+        pa.field("bundle_version", pa.int64()),
+        pa.field("outcome", pa.string()),
+        pa.field("actual_price", pa.float64()),
+        pa.field("error", pa.float64()),
+        pa.field("settled_at", TIMESTAMP),
+    ]
+)
+
+ALERTS = pa.schema(
+    [
+        pa.field("alert_id", pa.string(), nullable=False),
+        pa.field("kind", pa.string(), nullable=False),
+        pa.field("severity", pa.string(), nullable=False),
+        pa.field("asset", pa.string(), nullable=False),
+        pa.field("raised_at", TIMESTAMP, nullable=False),
+        pa.field("value", pa.float64()),
+        pa.field("threshold", pa.float64()),
+        pa.field("message", pa.string()),
+        pa.field("resolved_at", TIMESTAMP),
+    ]
+)
