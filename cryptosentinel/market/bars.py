@@ -81,4 +81,4 @@ def utc(time: datetime | str | pd.Timestamp) -> datetime:
     """Any time as a timezone-aware UTC datetime; a naive one is read as UTC."""
     stamp = pd.Timestamp(time)
     stamp = stamp.tz_localize(UTC) if stamp.tzinfo is None else stamp.tz_convert(UTC)
-    return stamp.to_pydatetime()
+    return datetime.fromtimestamp(stamp.timestamp(), tz=UTC)
