@@ -1,0 +1,126 @@
+# `make help` is this file's manual: it prints what follows `##`.
+
+VENV       := .venv
+DRIFT_VENV := .venv-drift
+BIN        := $(VENV)/bin
+LOCKED     := requirements/main.txt requirements/dev.txt
+MADE_OF    := pyproject.toml requirements/bootstrap.txt $(LOCKED)
+PYTHONS     = $(if $(PYTHON),$(PYTHON),python3.11 python3.12 python3.13 python3 python)
+# 3.11 is the lowest Python that every lock must install on.
+COMPILE    := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url
+# On a terminal uv shows how far it is; in a log it would only list 150 packages.
+QUIET      := $(shell [ -t 2 ] || echo --quiet)
+INSTALL    := pip install $(QUIET) --require-hashes --compile-bytecode
+# Several test processes share the cores: one thread each.
+ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
+
+# An environment is finished when its file .state says where it lies and what it was made of. It is taken away before
+# anything is changed: what was interrupted is made anew.
+state = pwd; cat $(1) | cksum
+place = head -n 1 $(1)/.state 2>/dev/null
+count = grep -c '==' $(1)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-drift environment drift-environment run doctor test lint format bench compile lock clean \
+        images kind-up kind-down
+
+##@ Use
+run: setup ## Run everything on this machine: bars, features, training, predictor, dashboard
+	@$(BIN)/cryptosentinel up $(ARGS)
+
+doctor: setup ## Say what is missing on this machine, and how to mend it
+	@$(BIN)/cryptosentinel doctor
+
+setup: ## Make .venv from the locked requirements; does nothing when it is up to date
+	@{ [ "$$(cat $(VENV)/.state 2>/dev/null)" = "$$($(call state,$(MADE_OF)))" ] && $(BIN)/python -c 'import uv'; } 2>/dev/null \
+	  || $(MAKE) --no-print-directory environment
+
+setup-drift: setup ## Make .venv-drift, where alibi-detect lives (optional: SciPy answers without it)
+	@{ [ "$$(cat $(DRIFT_VENV)/.state 2>/dev/null)" = "$$($(call state,requirements/drift.txt))" ] \
+	  && $(DRIFT_VENV)/bin/python -c 'import numpy'; } 2>/dev/null || $(MAKE) --no-print-directory drift-environment
+
+##@ Develop
+test: setup ## Run the tests; ARGS="-k config" picks some
+	@$(ONE_THREAD) $(BIN)/pytest -n 2 --dist worksteal --durations 10 $(ARGS)
+
+lint: setup ## Check style, types and the direction of imports
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: setup ## Format the code, and mend what ruff can mend
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: setup ## Run the benchmarks
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+compile: setup ## Compile the pipelines into manifests/pipelines
+	@$(BIN)/cryptosentinel pipelines compile
+
+lock: setup ## Lock requirements/*.in into *.txt with hashes; ARGS=--upgrade takes newer versions
+	@for name in main dev bootstrap drift; do \
+	  echo "Locking requirements/$$name.txt"; \
+	  $(COMPILE) $(ARGS) requirements/$$name.in -o requirements/$$name.txt >/dev/null || exit 1; \
+	done
+
+clean: ## Remove caches and build outputs; keeps the environments and your data in .cryptosentinel
+	rm -rf build dist local_outputs *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -not -path './.venv*' -prune -exec rm -rf {} +
+
+##@ Cluster
+images: ## Not yet: build the container images
+	@echo "Not yet: there are no images to build; 'make run' needs none." >&2; exit 1
+
+kind-up: ## Not yet: install all of it on a local kind cluster
+	@echo "Not yet: nothing can be installed on a cluster; 'make run' does the same job on one machine." >&2; exit 1
+
+kind-down: ## Not yet: remove the local kind cluster
+	@echo "Not yet: there is no cluster to remove." >&2; exit 1
+
+# The two below do the work of setup and setup-drift when there is work to do.
+environment:
+	@if [ "$$($(call place,$(VENV)))" = "$$(pwd)" ] && $(BIN)/python -c 'import uv' 2>/dev/null; then \
+	  echo "[1/4] Keeping $(VENV): only its requirements changed"; \
+	else \
+	  for python in $(PYTHONS) ''; do \
+	    [ -n "$$python" ] || break; \
+	    $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && break; \
+	  done; \
+	  if [ -z "$$python" ]; then \
+	    echo "There is no Python 3.11 or newer among: $(PYTHONS)." >&2; \
+	    echo "Install one (Debian, Ubuntu: python3.11 and python3.11-venv; macOS: brew install python@3.11), or name" >&2; \
+	    echo "one that you have: make setup PYTHON=/path/to/python3.11" >&2; exit 1; \
+	  fi; \
+	  echo "[1/4] Making $(VENV) with $$($$python --version)"; \
+	  rm -rf $(VENV) && $$python -m venv $(VENV) || { \
+	    echo "$$python cannot make an environment: install its venv module (Debian, Ubuntu: python3-venv)." >&2; exit 1; }; \
+	fi
+	@rm -f $(VENV)/.state
+	@echo "[2/4] Installing the installer, uv"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bootstrap.txt
+	@echo "[3/4] Installing $$(cat $(LOCKED) | $(call count,-)) locked packages (350 MB to download the first time: minutes, not seconds)"
+	@$(BIN)/uv $(INSTALL) --python $(BIN)/python $(addprefix -r ,$(LOCKED)) || { \
+	  echo "Not finished. 'make setup' again goes on with what was downloaded." >&2; exit 1; }
+	@echo "[4/4] Installing CryptoSentinel itself"
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@{ $(call state,$(MADE_OF)); } >$(VENV)/.state
+
+drift-environment:
+	@echo "[1/2] Making $(DRIFT_VENV)"
+	@rm -rf $(DRIFT_VENV) && $(BIN)/uv venv --quiet --python $(BIN)/python $(DRIFT_VENV)
+	@echo "[2/2] Installing $$($(call count,requirements/drift.txt)) locked packages"
+	@$(BIN)/uv $(INSTALL) --python $(DRIFT_VENV)/bin/python -r requirements/drift.txt
+	@{ $(call state,requirements/drift.txt); } >$(DRIFT_VENV)/.state
+
+##@ Help
+help: ## Show this help
+	@echo "CryptoSentinel. Usage: make TARGET [VARIABLE=value]"
+	@awk '/^##@ / { print "\n" substr($$0, 5) ":" } \
+	  /^[a-zA-Z-]+ *[?:][^#]*## / { name = $$1; sub(/:$$/, "", name); sub(/^[^#]*## /, ""); printf "  %-12s %s\n", name, $$0 }' \
+	  $(firstword $(MAKEFILE_LIST))
+
+##@ Variables
+ARGS   ?= ## What run, test, bench and lock pass on: make run ARGS="--once --source simulated"
+PYTHON ?= ## The interpreter for setup, 3.11 or newer; by default the first suitable one on PATH
