@@ -11,12 +11,17 @@ COMPILE    := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --
 # On a terminal uv shows how far it is; in a log it would only list 150 packages.
 QUIET      := $(shell [ -t 2 ] || echo --quiet)
 INSTALL    := pip install $(QUIET) --require-hashes --compile-bytecode
+# Only the Python that was asked for: uv would fetch one.
+export UV_PYTHON_DOWNLOADS := never
 # Several test processes share the cores: one thread each.
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 # An environment is finished when its file .state says where it lies and what it was made of. It is taken away before
 # anything is changed: what was interrupted is made anew.
 state = pwd; cat $(1) | cksum
+# find(candidates,minor): sets $$python to the first that is at least 3.11 and below 3.minor; empty where none is.
+find = for python in $(1) ''; do [ -z "$$python" ] \
+         || $$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, $(2)))' 2>/dev/null && break; done
 place = head -n 1 $(1)/.state 2>/dev/null
 count = grep -c '==' $(1)
 
@@ -32,11 +37,11 @@ doctor: setup ## Say what is missing on this machine, and how to mend it
 	@$(BIN)/cryptosentinel doctor
 
 setup: ## Make .venv from the locked requirements; does nothing when it is up to date
-	@{ [ "$$(cat $(VENV)/.state 2>/dev/null)" = "$$($(call state,$(MADE_OF)))" ] && $(BIN)/python -c 'import uv'; } 2>/dev/null \
+	@{ [ "$$(cat $(VENV)/.state)" = "$$($(call state,$(MADE_OF)))" ] && $(BIN)/python -c 'import uv'; } 2>/dev/null \
 	  || $(MAKE) --no-print-directory environment
 
 setup-drift: setup ## Make .venv-drift, where alibi-detect lives (optional: SciPy answers without it)
-	@{ [ "$$(cat $(DRIFT_VENV)/.state 2>/dev/null)" = "$$($(call state,requirements/drift.txt))" ] \
+	@{ [ "$$(cat $(DRIFT_VENV)/.state)" = "$$($(call state,requirements/drift.txt))" ] \
 	  && $(DRIFT_VENV)/bin/python -c 'import numpy'; } 2>/dev/null || $(MAKE) --no-print-directory drift-environment
 
 ##@ Develop
@@ -84,10 +89,7 @@ environment:
 	@if [ "$$($(call place,$(VENV)))" = "$$(pwd)" ] && $(BIN)/python -c 'import uv' 2>/dev/null; then \
 	  echo "[1/4] Keeping $(VENV): only its requirements changed"; \
 	else \
-	  for python in $(PYTHONS) ''; do \
-	    [ -n "$$python" ] || break; \
-	    $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && break; \
-	  done; \
+	  $(call find,$(PYTHONS),99); \
 	  if [ -z "$$python" ]; then \
 	    echo "There is no Python 3.11 or newer among: $(PYTHONS)." >&2; \
 	    echo "Install one (Debian, Ubuntu: python3.11 and python3.11-venv; macOS: brew install python@3.11), or name" >&2; \
@@ -108,8 +110,10 @@ environment:
 	@{ $(call state,$(MADE_OF)); } >$(VENV)/.state
 
 drift-environment:
-	@echo "[1/2] Making $(DRIFT_VENV)"
-	@rm -rf $(DRIFT_VENV) && $(BIN)/uv venv --quiet --python $(BIN)/python $(DRIFT_VENV)
+	@$(call find,$(BIN)/python $(PYTHONS),13); \
+	[ -n "$$python" ] || { echo "alibi-detect needs Python 3.11 or 3.12: make setup-drift PYTHON=/path/to/python3.11" >&2; exit 1; }; \
+	echo "[1/2] Making $(DRIFT_VENV) with $$($$python --version)"; \
+	rm -rf $(DRIFT_VENV) && $(BIN)/uv venv --quiet --python $$python $(DRIFT_VENV)
 	@echo "[2/2] Installing $$($(call count,requirements/drift.txt)) locked packages"
 	@$(BIN)/uv $(INSTALL) --python $(DRIFT_VENV)/bin/python -r requirements/drift.txt
 	@{ $(call state,requirements/drift.txt); } >$(DRIFT_VENV)/.state
