@@ -1,1 +1,27 @@
-"""Forecasting."""
+"""Training a field of candidates, measuring them honestly, and deciding which bundle may serve."""
+
+from cryptosentinel.forecasting.assembly import assemble_bundle, model_card
+from cryptosentinel.forecasting.candidates import CANDIDATES, Candidate, get_candidate
+from cryptosentinel.forecasting.dataset import Dataset, Snapshot, load_dataset, take_snapshot
+from cryptosentinel.forecasting.evaluation import Evaluation, evaluate, league_table
+from cryptosentinel.forecasting.gate import judge
+from cryptosentinel.forecasting.training import Part, part_names, train_part
+
+__all__ = [
+    "CANDIDATES",
+    "Candidate",
+    "Dataset",
+    "Evaluation",
+    "Part",
+    "Snapshot",
+    "assemble_bundle",
+    "evaluate",
+    "get_candidate",
+    "judge",
+    "league_table",
+    "load_dataset",
+    "model_card",
+    "part_names",
+    "take_snapshot",
+    "train_part",
+]

@@ -1,0 +1,108 @@
+"""What a bundle says about itself, in `manifest.json`."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+FORMAT_VERSION = 1
+MANIFEST = "manifest.json"
+RANDOM_WALK = "random_walk"
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DataWindow(_Record):
+    """The rows a bundle was trained and measured on; with the table versions, they can be read again exactly.
+
+    Attributes:
+        start: timestamp of the first training row.
+        holdout_start: timestamp of the first row kept for evaluation.
+        end: timestamp of the last row.
+        bars_version: version of the bars table; likewise `features_version`.
+    """
+
+    start: datetime
+    holdout_start: datetime
+    end: datetime
+    training_rows: int
+    holdout_rows: int
+    bars_version: int
+    features_version: int
+
+
+class ModelEntry(_Record):
+    """One model of a bundle.
+
+    Attributes:
+        file: its native form, for explanations; empty for the random walk, which has no parameters.
+        target: `log_return`, or `standardised` where the model answers in units of the scale.
+    """
+
+    file: str = ""
+    target: Literal["log_return", "standardised", "direction", "regime"] = "log_return"
+
+
+class Gate(_Record):
+    """The promotion gate's answer, and why."""
+
+    promote: bool
+    reasons: list[str]
+
+
+class Manifest(_Record):
+    """`manifest.json`.
+
+    Attributes:
+        features: what the bundle needs of each row, in the order of its input tensor.
+        scale_feature: the volatility a bar whose product with sqrt(horizon) scales targets and intervals.
+        champion: the candidate whose answer is the forecast.
+        regimes: the regime's name by cluster number; empty where there is no regime model.
+        metrics: by candidate, measured on the holdout rows.
+        files: sha256 of every other file, by its path inside the bundle.
+    """
+
+    format_version: int = FORMAT_VERSION
+    created_at: datetime
+    asset: str
+    currency: str
+    market: str
+    simulated: bool
+    interval: Literal["1m", "5m", "15m", "1h"]
+    horizon_bars: int
+    spec_hash: str
+    features: list[str]
+    scale_feature: str
+    champion: str
+    models: dict[str, ModelEntry]
+    regimes: list[str] = []
+    data: DataWindow | None = None
+    metrics: dict[str, dict[str, float]] = {}
+    gate: Gate
+    settings: dict[str, object] = {}
+    libraries: dict[str, str] = {}
+    files: dict[str, str] = {}
+
+    @property
+    def candidates(self) -> list[str]:
+        """The models that forecast the return, the random walk among them."""
+        return [name for name, entry in self.models.items() if entry.target in {"log_return", "standardised"}]
+
+
+def file_digest(path: Path) -> str:
+    """sha256 of a file's bytes, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def library_versions() -> dict[str, str]:
+    """The versions that shape a model's answer."""
+    names = ("cryptosentinel", "numpy", "onnxruntime", "scikit-learn", "skl2onnx", "ta-lib", "xgboost-cpu")
+    return {name: version(name) for name in names}
