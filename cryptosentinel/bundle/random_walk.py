@@ -27,7 +27,7 @@ def write_random_walk(
         interval=spec.interval.name,
         horizon_bars=horizon_bars,
         spec_hash=spec.hash,
-        features=[SCALE_FEATURE],
+        features=spec.model_names,  # as every bundle, so that a caller need not know which one answers
         scale_feature=SCALE_FEATURE,
         champion=RANDOM_WALK,
         models={RANDOM_WALK: ModelEntry()},
