@@ -12,32 +12,61 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator
 
+from cryptosentinel import _settings_layers as layers
 from cryptosentinel.errors import SettingsError
+
+__all__ = [
+    "CONFIG_VARIABLE",
+    "ENV_PREFIX",
+    "AlertSettings",
+    "CandidateName",
+    "CoinGeckoSettings",
+    "DashboardSettings",
+    "DriftSettings",
+    "ExchangeSettings",
+    "FileSettings",
+    "ForecastSettings",
+    "IntervalName",
+    "MarketSettings",
+    "ScheduleSettings",
+    "ServingSettings",
+    "Settings",
+    "StorageSettings",
+    "TrainingSettings",
+    "load_settings",
+    "parse_assignment",
+    "setting_names",
+]
 
 ENV_PREFIX = "CRYPTOSENTINEL_"
 CONFIG_VARIABLE = f"{ENV_PREFIX}CONFIG"
-# Read by the tests and the test data loader, not by the program.
-_NOT_SETTINGS = {CONFIG_VARIABLE, f"{ENV_PREFIX}TEST_DATA"}
+# The second is read by the tests.
+_NOT_SETTINGS = frozenset({CONFIG_VARIABLE, f"{ENV_PREFIX}TEST_DATA"})
 
 IntervalName = Literal["1m", "5m", "15m", "1h"]
 CandidateName = Literal["random_walk", "ridge", "random_forest", "gradient_boosting", "xgboost"]
+# An environment variable cannot be null: empty says the same of what may be left out.
+OrNone = BeforeValidator(lambda value: None if value == "" else value)
 
 
 class _Group(BaseModel):
-    model_config = ConfigDict(extra="forbid", validate_default=True, frozen=True)
+    # pydantic's own messages show what was given, and that may be a secret.
+    model_config = ConfigDict(
+        extra="forbid", validate_default=True, frozen=True, allow_inf_nan=False, hide_input_in_errors=True
+    )
 
 
 class CoinGeckoSettings(_Group):
     """How to reach CoinGecko."""
 
     base_url: str = "https://api.coingecko.com/api/v3"
-    api_key: SecretStr | None = Field(None, description="demo or pro key; without one the public limit applies")
+    api_key: Annotated[SecretStr | None, OrNone] = Field(
+        None, description="demo or pro key; without one the public limit applies"
+    )
     api_key_header: str = "x-cg-demo-api-key"
     timeout_s: float = Field(10.0, gt=0)
     budget_s: float = Field(60.0, gt=0, description="time for one request with all its retries")
@@ -97,13 +126,18 @@ class ForecastSettings(_Group):
 class TrainingSettings(_Group):
     """How models are trained."""
 
-    window_days: float = Field(90.0, gt=0, description="how much history a training run sees")
+    window_days: float = Field(90.0, gt=0, le=36_525, description="how much history a training run sees")
     preset: Literal["default", "classic"] = "default"
     candidates: tuple[CandidateName, ...] = get_args(CandidateName)
     holdout_share: float = Field(0.2, gt=0, lt=1, description="the last share of the window, for evaluation only")
     min_rows: int = Field(500, ge=50, description="fewer training rows: the random walk stays champion")
     seed: int = 0
-    threads: int = Field(2, ge=1, description="threads one fit may use")
+    threads: int = Field(1, ge=1, description="threads one fit may use")
+
+    @field_validator("candidates", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        return [name.strip() for name in value.split(",")] if isinstance(value, str) else value
 
     @field_validator("candidates")
     @classmethod
@@ -115,6 +149,14 @@ class TrainingSettings(_Group):
         return value
 
 
+class DriftSettings(_Group):
+    """Whether the market still looks like the one the champion was trained on."""
+
+    window_days: float = Field(2.0, gt=0, description="how much of the newest data is held against the baseline")
+    false_discovery_rate: float = Field(0.05, gt=0, lt=1)
+    threshold: float = Field(0.3, ge=0, le=1, description="share of drifted features that counts as drift")
+
+
 class ServingSettings(_Group):
     """The predictor."""
 
@@ -122,7 +164,9 @@ class ServingSettings(_Group):
     host: str = "127.0.0.1"
     http_port: int = Field(8085, ge=0, le=65535, description="0: any free port")
     grpc_port: int = Field(8086, ge=0, le=65535, description="0: any free port")
-    url: str | None = Field(None, description="of a predictor that runs elsewhere, e.g. in the cluster")
+    url: Annotated[str | None, OrNone] = Field(
+        None, description="of a predictor that runs elsewhere, e.g. in the cluster"
+    )
     timeout_s: float = Field(10.0, gt=0)
     reload_s: float = Field(2.0, gt=0, description="how often the local predictor asks for a new champion")
 
@@ -161,45 +205,50 @@ class ScheduleSettings(_Group):
 class StorageSettings(_Group):
     """Where tables and bundles live."""
 
-    uri: str | None = Field(None, description="s3://, gs://, az:// or a folder; default: inside `home`")
+    uri: Annotated[str | None, OrNone] = Field(None, description="s3://, gs://, az:// or a folder; else inside `home`")
     options: dict[str, SecretStr] = Field({}, description="object store options, e.g. AWS_ENDPOINT_URL")
+    retention_days: float = Field(7.0, gt=0, description="how long old versions of the tables stay readable")
+
+    @field_validator("uri")
+    @classmethod
+    def _from_the_users_home(cls, value: str | None) -> str | None:
+        return str(Path(value).expanduser()) if value and value.startswith("~") else value
+
+    @field_validator("options", mode="before")
+    @classmethod
+    def _as_the_store_wants_them(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        # The names are those of environment variables, and ours come in lower case from there.
+        return {str(name).upper(): str(v).lower() if isinstance(v, bool) else v for name, v in value.items()}
 
 
-class Settings(BaseSettings):
+class Settings(_Group):
     """All settings. Build it with `load_settings`, which turns what is wrong into a `SettingsError`."""
-
-    model_config = SettingsConfigDict(
-        env_prefix=ENV_PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True, validate_default=True
-    )
 
     home: Path = Field(Path(".cryptosentinel"), description="folder of everything this machine keeps")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     market: MarketSettings = MarketSettings()
     forecast: ForecastSettings = ForecastSettings()
     training: TrainingSettings = TrainingSettings()
+    drift: DriftSettings = DriftSettings()
     serving: ServingSettings = ServingSettings()
     dashboard: DashboardSettings = DashboardSettings()
     alerts: AlertSettings = AlertSettings()
     schedules: ScheduleSettings = ScheduleSettings()
     storage: StorageSettings = StorageSettings()
 
+    @field_validator("home")
     @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Only what the caller gives: `load_settings` merges file, environment and command line itself."""
-        del settings_cls, env_settings, dotenv_settings, file_secret_settings
-        return (init_settings,)
+    def _expanded(cls, value: Path) -> Path:
+        return value.expanduser()
 
     def public_json(self) -> str:
-        """What differs from the defaults, without secrets, as JSON: a pipeline run's `settings` parameter."""
-        changed = self.model_dump(mode="json", exclude_defaults=True)
-        return json.dumps(_without_secrets(changed), sort_keys=True)
+        """What differs from the defaults, without secrets, as JSON: a pipeline run's `settings` parameter.
+
+        `load_settings(overrides=json.loads(...))` gives the same settings back, but for the secrets.
+        """
+        return json.dumps(_without_secrets(self.model_dump(mode="json", exclude_defaults=True)), sort_keys=True)
 
     def masked(self) -> dict[str, Any]:
         """All settings with secrets masked, for people."""
@@ -211,145 +260,56 @@ def load_settings(
     config: Path | None = None,
     environ: Mapping[str, str] | None = None,
     overrides: Mapping[str, Any] | None = None,
+    flags: Mapping[str, str] | None = None,
 ) -> Settings:
-    """Merges the defaults, the YAML file, the environment and `overrides` (the command line), later wins.
+    """Merges the defaults, the YAML file, the environment and `overrides` (the command line); later wins.
 
     Args:
         config: a YAML file; by default the one that ``CRYPTOSENTINEL_CONFIG`` names, if any.
         environ: by default this process's environment.
         overrides: dotted names (``{"training.window_days": 30}``) or nested mappings.
+        flags: what a person wrote for one of `overrides`, for messages: ``{"market.source": "--source"}``; ``--set
+            NAME`` where it is not here.
 
     Raises:
-        SettingsError: a setting is unknown or malformed, or the file cannot be read.
+        SettingsError: settings are unknown or malformed, or the file cannot be read. The message has a line for each,
+            and names it as it was written: as a variable, as a key of the file, as a flag.
     """
     environ = os.environ if environ is None else environ
     path = config or (Path(environ[CONFIG_VARIABLE]) if environ.get(CONFIG_VARIABLE) else None)
-    merged: dict[str, Any] = {}
-    # Each layer: its values, and how a person wrote the name of a setting in it.
-    layers: list[tuple[dict[str, Any], str]] = []
-    if path is not None:
-        layers.append((_read_yaml(path), str(path)))
-    layers.append((_from_environment(environ), "the environment"))
-    layers.append((_nested(overrides or {}), "the command line"))
-    for values, origin in layers:
-        _merge(merged, values)
-        try:
-            settings = Settings(**merged)
-        except ValidationError as error:
-            raise SettingsError(_explain(error, origin)) from None
-    return settings
+    written = flags or {}
+    return layers.merge(
+        Settings,
+        [
+            *([layers.file_layer(path)] if path else []),
+            layers.environment_layer(environ, ENV_PREFIX, _NOT_SETTINGS),
+            layers.Layer(overrides or {}, lambda name: written.get(name, f"--set {name}"), "on the command line"),
+        ],
+    )
 
 
 def parse_assignment(text: str) -> tuple[str, Any]:
-    """Reads ``training.window_days=30`` from the command line; the value is YAML.
+    """Reads ``training.window_days=30`` from the command line; a value in brackets is a list or mapping in YAML.
 
     Raises:
-        SettingsError: there is no ``=``.
+        SettingsError: there is no ``=``, or what begins with a bracket is not YAML.
     """
-    name, equals, value = text.partition("=")
-    if not equals or not name.strip():
-        raise SettingsError(f"'{text}' is not a setting.", remedy="Write name=value, e.g. training.window_days=30.")
-    return name.strip(), _yaml_value(value)
+    name, equals, value = (part.strip() for part in text.partition("="))
+    if not equals or not name:
+        # Only the name: what comes behind it may be a secret.
+        shown = (re.match(r"[\w.-]*", name) or [""])[0]
+        raise SettingsError(f"'--set {shown}' gives no value.", remedy="Write NAME=VALUE: training.window_days=30.")
+    return name, layers.read_text(value, f"'--set {name}'")
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SettingsError(f"Cannot read the settings file {path}: {error.strerror or error}.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SettingsError(f"The settings file {path} is not YAML: {error}") from error
-    if values is None:
-        return {}
-    if not isinstance(values, dict):
-        raise SettingsError(f"The settings file {path} must hold names and values, not a {type(values).__name__}.")
-    return values
-
-
-def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
-    dotted = {
-        name.removeprefix(ENV_PREFIX).lower().replace("__", "."): _environment_value(name, text)
-        for name, text in sorted(environ.items())
-        if name.startswith(ENV_PREFIX) and name not in _NOT_SETTINGS
-    }
-    return _nested(dotted)
-
-
-def _environment_value(name: str, text: str) -> Any:
-    try:
-        return _yaml_value(text)
-    except SettingsError as error:
-        raise SettingsError(f"{name}: {error}") from None
-
-
-def _yaml_value(text: str) -> Any:
-    # A leading @, % or the like is text to a person, though not to YAML; lists and mappings must parse.
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
-        if text[:1] in "[{":
-            raise SettingsError(f"'{text}' is not a list or mapping.") from None
-        return text
-
-
-def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
-    result: dict[str, Any] = {}
-    for name, value in values.items():
-        *groups, leaf = name.split(".")
-        for group in reversed([*groups, leaf]):
-            value = {group: value}  # noqa: PLW2901
-        _merge(result, value)
-    return result
-
-
-def _merge(into: dict[str, Any], values: Mapping[str, Any]) -> None:
-    for name, value in values.items():
-        if isinstance(value, Mapping) and isinstance(into.get(name), dict):
-            _merge(into[name], value)
-        else:
-            into[name] = dict(value) if isinstance(value, Mapping) else value
-
-
-def _explain(error: ValidationError, origin: str) -> str:
-    lines = []
-    for problem in error.errors(include_url=False):
-        name = ".".join(str(part) for part in problem["loc"] if not isinstance(part, int))
-        if problem["type"] == "extra_forbidden":
-            lines.append(f"Unknown setting '{name}' in {origin}.{_did_you_mean(name)}")
-        else:
-            message = problem["msg"].removeprefix("Value error, ")
-            secret = _is_secret(name)
-            given = "" if secret else f" (given: {problem['input']!r})"
-            lines.append(f"Setting '{name}' in {origin}: {message[:1].lower()}{message[1:]}{given}.")
-    return "\n".join(lines)
-
-
-def _did_you_mean(name: str) -> str:
-    import difflib
-
-    close = difflib.get_close_matches(name, list(setting_names()), n=1)
-    return f" Did you mean '{close[0]}'?" if close else " `cryptosentinel settings` lists all of them."
-
-
-def setting_names(model: type[BaseModel] = Settings, prefix: str = "") -> Iterator[str]:
+def setting_names() -> Iterator[str]:
     """The dotted name of every setting."""
-    for name, field in model.model_fields.items():
-        kind = field.annotation
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
-            yield from setting_names(kind, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}"
+    return (".".join(name) for name in layers.names(Settings))
 
 
-def _is_secret(name: str) -> bool:
-    return name.endswith("api_key") or name.startswith("storage.options")
-
-
-def _without_secrets(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    kept = {}
-    for name, value in values.items():
-        path = f"{prefix}{name}"
-        if _is_secret(path):
-            continue
-        kept[name] = _without_secrets(value, f"{path}.") if isinstance(value, Mapping) else value
-    return kept
+def _without_secrets(values: Mapping[str, Any], group: tuple[str, ...] = ()) -> dict[str, Any]:
+    return {
+        name: _without_secrets(value, (*group, name)) if isinstance(value, Mapping) else value
+        for name, value in values.items()
+        if not layers.is_secret(Settings, (*group, name))
+    }
