@@ -209,11 +209,6 @@ class StorageSettings(_Group):
     options: dict[str, SecretStr] = Field({}, description="object store options, e.g. AWS_ENDPOINT_URL")
     retention_days: float = Field(7.0, gt=0, description="how long old versions of the tables stay readable")
 
-    @field_validator("uri")
-    @classmethod
-    def _from_the_users_home(cls, value: str | None) -> str | None:
-        return str(Path(value).expanduser()) if value and value.startswith("~") else value
-
     @field_validator("options", mode="before")
     @classmethod
     def _as_the_store_wants_them(cls, value: Any) -> Any:

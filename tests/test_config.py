@@ -112,8 +112,7 @@ def test_what_kubernetes_says_of_services_of_our_name_is_no_setting() -> None:
 
 def test_a_tilde_is_the_users_home(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/ada")
-    settings = load(overrides={"home": "~/data", "storage.uri": "~/lake"})
-    assert (settings.home, settings.storage.uri) == (Path("/home/ada/data"), "/home/ada/lake")
+    assert load(overrides={"home": "~/data"}).home == Path("/home/ada/data")
 
 
 def test_an_unknown_setting_is_named_as_it_was_written(tmp_path: Path) -> None:
