@@ -239,11 +239,12 @@ class Settings(_Group):
         return value.expanduser()
 
     def public_json(self) -> str:
-        """What differs from the defaults, without secrets, as JSON: a pipeline run's `settings` parameter.
+        """All settings without secrets, as JSON: a pipeline run's `settings` parameter.
 
-        `load_settings(overrides=json.loads(...))` gives the same settings back, but for the secrets.
+        `load_settings(overrides=json.loads(...))` gives the same settings back, but for the secrets, whatever the
+        environment says where it is read.
         """
-        return json.dumps(_without_secrets(self.model_dump(mode="json", exclude_defaults=True)), sort_keys=True)
+        return json.dumps(_without_secrets(self.model_dump(mode="json")), sort_keys=True)
 
     def masked(self) -> dict[str, Any]:
         """All settings with secrets masked, for people."""

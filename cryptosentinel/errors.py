@@ -26,8 +26,6 @@ Catch the narrowest type that you can act on.
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 
 class CryptoSentinelError(Exception):
     """A failure that is explained to the person who caused it or has to mend it.
@@ -36,7 +34,7 @@ class CryptoSentinelError(Exception):
         remedy: what to do about it, as a sentence; empty where the message says it all.
     """
 
-    exit_code: ClassVar[int] = 1
+    exit_code = 1
 
     def __init__(self, message: str, *, remedy: str = "") -> None:
         super().__init__(message)
@@ -145,6 +143,7 @@ class PipelineError(CryptoSentinelError):
         step: the name of the step.
     """
 
-    def __init__(self, step: str, message: str, *, remedy: str = "") -> None:
+    def __init__(self, step: str, message: str, *, remedy: str = "", exit_code: int = 1) -> None:
         super().__init__(f"Step '{step}' failed: {message}", remedy=remedy)
         self.step = step
+        self.exit_code = exit_code  # the cause's: a step may fail over the user's input

@@ -5,7 +5,9 @@ from cryptosentinel.bundle.conversion import load_native, merge_onnx, save_nativ
 from cryptosentinel.bundle.inference import DOWN, FLAT, UP, Inference
 from cryptosentinel.bundle.intervals import IntervalTable
 from cryptosentinel.bundle.manifest import (
+    BACKGROUND_FILE,
     RANDOM_WALK,
+    REFERENCE_FILE,
     DataWindow,
     Gate,
     Manifest,
@@ -15,11 +17,13 @@ from cryptosentinel.bundle.manifest import (
 from cryptosentinel.bundle.random_walk import write_random_walk
 
 __all__ = [
+    "BACKGROUND_FILE",
     "DIRECTION",
     "DOWN",
     "FLAT",
     "ONNX_FILE",
     "RANDOM_WALK",
+    "REFERENCE_FILE",
     "REGIME",
     "UP",
     "Bundle",

@@ -12,6 +12,8 @@ from pydantic import BaseModel, ConfigDict
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
+# Rows of features that travel with a trained bundle: the drift baseline, and the background of explanations.
+REFERENCE_FILE, BACKGROUND_FILE = "reference.parquet", "background.parquet"
 RANDOM_WALK = "random_walk"
 
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+import numpy as np
 import pandas as pd
 
 from cryptosentinel.errors import NotEnoughDataError
 from cryptosentinel.features.compute import compute_features
 from cryptosentinel.features.spec import FeatureSpec
 from cryptosentinel.storage import FeatureStore, Written
+
+# A row computed from the warm-up alone equals one computed from all history to this, relative or absolute.
+TOLERANCE = 1e-9
 
 
 @dataclass(frozen=True)
@@ -69,10 +73,11 @@ def featurize(
     rows = compute_features(bars, spec)
     if start is not None:
         rows = rows[rows["timestamp"] >= pd.Timestamp(start)]
-    written = store.write_features(rows, spec.hash)
+    changed = rows if start is None else _changed(rows, store, spec, asset)
+    written = store.write_features(changed, spec.hash)
     last = rows.iloc[-1]
     return FeaturizeReport(
-        written=written,
+        written=replace(written, unchanged=written.unchanged + len(rows) - len(changed)),
         computed_from=rows["timestamp"].iloc[0].to_pydatetime(),
         newest=last["timestamp"].to_pydatetime(),
         newest_is_warm=bool(last[spec.model_names].notna().all()),
@@ -104,6 +109,14 @@ def _first_stale(
         if len(missing):
             starts.append(missing.iloc[0].to_pydatetime())
     return min(starts)
+
+
+def _changed(rows: pd.DataFrame, store: FeatureStore, spec: FeatureSpec, asset: str) -> pd.DataFrame:
+    """Rows that are new, or differ from the stored ones by more than the rounding of where their history began."""
+    stored = store.read_features(asset, spec.hash, rows["timestamp"].iloc[0].to_pydatetime())
+    stored = stored.set_index("timestamp").reindex(rows["timestamp"])
+    same = np.isclose(rows[spec.names], stored[spec.names], rtol=TOLERANCE, atol=TOLERANCE, equal_nan=True).all(axis=1)
+    return rows[~(same & stored["asset"].notna().to_numpy())]
 
 
 def _bars_since_gap(timestamps: pd.Series, delta: timedelta) -> int:

@@ -2,9 +2,10 @@
 
 from cryptosentinel.forecasting.assembly import assemble_bundle, model_card
 from cryptosentinel.forecasting.candidates import CANDIDATES, Candidate, get_candidate
-from cryptosentinel.forecasting.dataset import Dataset, Snapshot, load_dataset, take_snapshot
+from cryptosentinel.forecasting.dataset import Dataset, Snapshot, enough_rows, load_dataset, take_snapshot
 from cryptosentinel.forecasting.evaluation import Evaluation, evaluate, league_table
 from cryptosentinel.forecasting.gate import judge
+from cryptosentinel.forecasting.registration import register_bundle
 from cryptosentinel.forecasting.training import Part, part_names, train_part
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "Part",
     "Snapshot",
     "assemble_bundle",
+    "enough_rows",
     "evaluate",
     "get_candidate",
     "judge",
@@ -22,6 +24,7 @@ __all__ = [
     "load_dataset",
     "model_card",
     "part_names",
+    "register_bundle",
     "take_snapshot",
     "train_part",
 ]

@@ -11,8 +11,10 @@ import numpy as np
 import pandas as pd
 
 from cryptosentinel.bundle import (
+    BACKGROUND_FILE,
     DIRECTION,
     ONNX_FILE,
+    REFERENCE_FILE,
     REGIME,
     Bundle,
     Gate,
@@ -26,10 +28,10 @@ from cryptosentinel.config import Settings
 from cryptosentinel.errors import BundleError
 from cryptosentinel.features import SCALE_FEATURE, FeatureSpec
 from cryptosentinel.forecasting.evaluation import Evaluation, league_table, read_parts
-from cryptosentinel.forecasting.training import MODEL_ONNX, REFERENCE_FILE
+from cryptosentinel.forecasting.training import MODEL_ONNX
 from cryptosentinel.market.bars import Interval
 
-BACKGROUND_FILE, BACKGROUND_ROWS = "background.parquet", 200
+BACKGROUND_ROWS = 200
 # How far the served answer may be from the trained model's, in log return (a tenth of a basis point).
 MAX_DIFFERENCE = 1e-5
 

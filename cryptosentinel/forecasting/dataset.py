@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
 
+from cryptosentinel.config import Settings
 from cryptosentinel.errors import NotEnoughDataError
 from cryptosentinel.features import SCALE_FEATURE, FeatureSpec, compute_target
 from cryptosentinel.storage import FeatureStore
 
 
-@dataclass(frozen=True)
-class Snapshot:
+class Snapshot(BaseModel):
     """What exactly to train on: a time range and the table versions, so that it can be read again.
 
     Attributes:
         end: rows open before it.
         window_days: how far back the rows go.
     """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     end: datetime
     window_days: float
@@ -92,7 +96,28 @@ def take_snapshot(store: FeatureStore, spec: FeatureSpec, asset: str, window_day
             need=1,
             remedy="Run the feature pipeline first: `cryptosentinel run feature`.",
         )
-    return Snapshot(newest + spec.interval.delta, window_days, store.version(), store.version(spec.hash))
+    return Snapshot(
+        end=newest + spec.interval.delta,
+        window_days=window_days,
+        bars_version=store.version(),
+        features_version=store.version(spec.hash),
+    )
+
+
+def enough_rows(
+    store: FeatureStore, spec: FeatureSpec, asset: str, snapshot: Snapshot, settings: Settings
+) -> tuple[int, int]:
+    """How many rows of a snapshot have every feature, and how many a training run needs, its holdout included."""
+    slowest = max((f for f in spec.features if f.feeds_models), key=lambda feature: feature.warm_up_bars).name
+    start = snapshot.end - timedelta(days=snapshot.window_days)
+    column = store.read_features(
+        asset, spec.hash, start, snapshot.end, columns=[slowest], version=snapshot.features_version
+    )[slowest]
+    # The newest rows have no target yet, and one horizon is left out between training and holdout.
+    usable = int(column.notna().sum()) - settings.forecast.horizon_bars
+    training = settings.training
+    needed = math.ceil((training.min_rows + settings.forecast.horizon_bars) / (1 - training.holdout_share))
+    return max(usable, 0), needed
 
 
 def load_dataset(store: FeatureStore, spec: FeatureSpec, asset: str, snapshot: Snapshot, horizon_bars: int) -> Dataset:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
 
 from cryptosentinel.bundle import DIRECTION, RANDOM_WALK, REGIME, DataWindow, IntervalTable
 from cryptosentinel.errors import PipelineError
@@ -17,8 +17,7 @@ from cryptosentinel.forecasting.training import HOLDOUT_FILE, PART_FILE, Part
 Array = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class Evaluation:
+class Evaluation(BaseModel):
     """What was measured on the holdout rows.
 
     Attributes:
@@ -33,6 +32,8 @@ class Evaluation:
         data: the rows it was measured on.
         horizon_bars: how far the targets reach, and so how many of them overlap.
     """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     best: str
     candidates: dict[str, dict[str, float]]

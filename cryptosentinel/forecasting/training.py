@@ -14,7 +14,16 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
-from cryptosentinel.bundle import DIRECTION, RANDOM_WALK, REGIME, DataWindow, ModelEntry, save_native, to_onnx
+from cryptosentinel.bundle import (
+    DIRECTION,
+    RANDOM_WALK,
+    REFERENCE_FILE,
+    REGIME,
+    DataWindow,
+    ModelEntry,
+    save_native,
+    to_onnx,
+)
 from cryptosentinel.config import TrainingSettings
 from cryptosentinel.errors import NotEnoughDataError
 from cryptosentinel.forecasting.candidates import get_candidate, make_direction_classifier, predict_log_return
@@ -23,7 +32,7 @@ from cryptosentinel.forecasting.regimes import fit_regimes
 
 PART_FILE, HOLDOUT_FILE, MODEL_ONNX = "part.json", "holdout.parquet", "model.onnx"
 # Rows of features that travel with the bundle: the drift baseline, and the background of explanations.
-REFERENCE_FILE, REFERENCE_ROWS = "reference.parquet", 5_000
+REFERENCE_ROWS = 5_000
 
 
 class Part(BaseModel):

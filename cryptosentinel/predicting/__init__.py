@@ -1,5 +1,16 @@
 """Forecasting live: asking a predictor, settling what is due, raising alerts."""
 
+from cryptosentinel.predicting.describe import describe_forecast
 from cryptosentinel.predicting.predictor import Answer, BundlePredictor, Predictor, Rows, answer_with
+from cryptosentinel.predicting.step import PredictReport, predict
 
-__all__ = ["Answer", "BundlePredictor", "Predictor", "Rows", "answer_with"]
+__all__ = [
+    "Answer",
+    "BundlePredictor",
+    "PredictReport",
+    "Predictor",
+    "Rows",
+    "answer_with",
+    "describe_forecast",
+    "predict",
+]

@@ -18,8 +18,8 @@ class Rows:
     Attributes:
         close: the last price of each row, shape (n,).
         volatility: the spec's scale feature (`features.SCALE_FEATURE`) of each row, shape (n,).
-        features: the spec's model features in its order, shape (n, features); None where they are not warm yet, and then
-            the random walk answers.
+        features: the spec's model features in its order, shape (n, features); None where they are not warm yet: then the
+            random walk answers.
         spec_hash: the spec that they were computed by.
     """
 

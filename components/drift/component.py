@@ -1,0 +1,37 @@
+"""Component: pins what to train on, and says whether the market still looks like the champion's."""
+
+from typing import NamedTuple
+
+from kfp import dsl
+
+from components.image import PIPELINE_IMAGE
+
+
+@dsl.component(base_image=PIPELINE_IMAGE, install_kfp_package=False)
+def drift(
+    settings: str,
+    as_of: str,
+    report: dsl.Output[dsl.Markdown],
+    metrics: dsl.Output[dsl.Metrics],
+) -> NamedTuple("Outputs", [("snapshot", str), ("enough_rows", bool)]):
+    """Checks drift, and pins the table versions that every training task of this run reads."""
+    from components.step import log_metrics, step, write_text
+    from cryptosentinel.drift import check_drift
+    from cryptosentinel.forecasting import enough_rows, take_snapshot
+
+    with step("drift", settings, as_of) as workspace:
+        store, asset = workspace.storage.features, workspace.settings.market.asset
+        snapshot = take_snapshot(store, workspace.spec, asset, workspace.settings.training.window_days)
+        count, needed = enough_rows(store, workspace.spec, asset, snapshot, workspace.settings)
+        found = check_drift(store, workspace.spec, asset, workspace.champion_bundle(), workspace.settings.drift)
+        sentences = [found.sentence() if found else "no baseline yet: the champion has learnt nothing"]
+        if count < needed:
+            sentences.append(
+                f"not training: {count:,} complete rows, {needed:,} are needed; the champion stays (version "
+                f"{workspace.champion().version})"
+            )
+        write_text(report, "\n".join(f"- {sentence}." for sentence in sentences))
+        log_metrics(metrics, {"rows": count, "rows_needed": needed})
+        if found:
+            log_metrics(metrics, {"drift_score": found.score, "drifted": float(found.drifted)})
+    return (snapshot.model_dump_json(), count >= needed)

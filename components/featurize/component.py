@@ -1,0 +1,43 @@
+"""Component: features of the bars that are new or were touched."""
+
+from kfp import dsl
+
+from components.image import PIPELINE_IMAGE
+
+
+@dsl.component(base_image=PIPELINE_IMAGE, install_kfp_package=False)
+def featurize(
+    settings: str,
+    as_of: str,
+    touched_from: str,
+    features: dsl.Output[dsl.Dataset],
+    metrics: dsl.Output[dsl.Metrics],
+) -> str:
+    """Computes and stores features; returns the timestamp of the newest row."""
+    import json
+
+    from components.step import log_metrics, step, write_text
+    from cryptosentinel.features import featurize as compute_and_store
+    from cryptosentinel.market.bars import utc
+
+    with step("featurize", settings, as_of) as workspace:
+        result = compute_and_store(
+            workspace.storage.features,
+            workspace.spec,
+            workspace.settings.market.asset,
+            touched_from=utc(touched_from) if touched_from else None,
+        )
+        written = result.written
+        log_metrics(
+            metrics,
+            {
+                "inserted": written.inserted,
+                "updated": written.updated,
+                "unchanged": written.unchanged,
+                "warm": float(result.newest_is_warm),
+                "bars_since_gap": result.bars_since_gap,
+            },
+        )
+        features.metadata.update(store=workspace.storage.uri, version=written.version, spec_hash=workspace.spec.hash)
+        write_text(features, json.dumps(features.metadata))
+    return result.newest.isoformat()

@@ -1,0 +1,34 @@
+"""Component: bars from the market into the feature store."""
+
+from typing import NamedTuple
+
+from kfp import dsl
+
+from components.image import PIPELINE_IMAGE
+
+
+@dsl.component(base_image=PIPELINE_IMAGE, install_kfp_package=False)
+def ingest(
+    settings: str,
+    as_of: str,
+    bars: dsl.Output[dsl.Dataset],
+    report: dsl.Output[dsl.Markdown],
+    metrics: dsl.Output[dsl.Metrics],
+) -> NamedTuple("Outputs", [("touched_from", str), ("simulated", bool)]):
+    """Fetches the bars that the store lacks, cleans them, and stores them."""
+    import json
+    from datetime import timedelta
+
+    from components.step import log_metrics, step, write_text
+    from cryptosentinel.market import ingest as ingest_bars
+
+    with step("ingest", settings, as_of) as workspace:
+        history = timedelta(days=workspace.settings.training.window_days)
+        warm_up = workspace.spec.warm_up_bars * workspace.spec.interval.delta
+        result = ingest_bars(workspace.source, workspace.storage.features, history=history + warm_up)
+        write_text(report, result.to_markdown())
+        log_metrics(metrics, {"inserted": result.inserted, "updated": result.updated, "gaps": len(result.gaps)})
+        bars.metadata.update(store=workspace.storage.uri, version=result.version, source=result.source)
+        write_text(bars, json.dumps(bars.metadata))
+        touched = result.touched_from.isoformat() if result.touched_from else ""
+    return (touched, result.simulated)

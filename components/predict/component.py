@@ -1,0 +1,39 @@
+"""Component: settle what is due, forecast through the predictor, raise alerts."""
+
+from typing import NamedTuple
+
+from kfp import dsl
+
+from components.image import PIPELINE_IMAGE
+
+
+@dsl.component(base_image=PIPELINE_IMAGE, install_kfp_package=False)
+def predict(
+    settings: str,
+    as_of: str,
+    forecast: dsl.Output[dsl.Dataset],
+    report: dsl.Output[dsl.Markdown],
+    metrics: dsl.Output[dsl.Metrics],
+) -> NamedTuple("Outputs", [("forecast_id", str), ("abstained", str)]):
+    """Forecasts through KServe's V2 protocol and logs the forecast, after settling those that are due."""
+    from components.step import log_metrics, step, write_text
+    from cryptosentinel.market.bars import utc
+    from cryptosentinel.predicting import describe_forecast
+    from cryptosentinel.predicting import predict as predict_once
+    from serving.client import predictor_for
+
+    with step("predict", settings, as_of) as workspace:
+        with predictor_for(workspace.settings.serving) as predictor:
+            now = utc(as_of) if as_of else workspace.source.now()
+            result = predict_once(workspace.storage, predictor, workspace.spec, workspace.settings, now=now)
+        outcomes = result.settled["outcome"].value_counts().to_dict()
+        log_metrics(metrics, {"settled": len(result.settled), "alerts": len(result.alerts)} | outcomes)
+        forecast_id = ""
+        if result.forecast is not None:
+            forecast_id = result.forecast["forecast_id"]
+            result.forecast.to_frame().T.astype({"bundle_version": int}).to_json(forecast.path, orient="records")
+            write_text(report, describe_forecast(result.forecast, workspace.settings.market.currency))
+        else:
+            write_text(forecast, "[]")
+            write_text(report, f"No forecast: {result.abstained}.")
+    return (forecast_id, result.abstained)

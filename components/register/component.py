@@ -1,0 +1,42 @@
+"""Component: the bundle into the registry, and through the gate."""
+
+from typing import List, NamedTuple  # noqa: UP035 - Kubeflow knows lists of artifacts by this name
+
+from kfp import dsl
+
+from components.image import PIPELINE_IMAGE
+
+
+@dsl.component(base_image=PIPELINE_IMAGE, install_kfp_package=False)
+def register(
+    settings: str,
+    as_of: str,
+    models: dsl.Input[List[dsl.Model]],  # noqa: UP006
+    evaluation: dsl.Input[dsl.Artifact],
+    card: dsl.Output[dsl.Markdown],
+    metrics: dsl.Output[dsl.Metrics],
+) -> NamedTuple("Outputs", [("version", int), ("promoted", bool)]):
+    """Assembles the bundle, registers it, and moves the champion alias if the gate lets it."""
+    from pathlib import Path
+    from tempfile import TemporaryDirectory
+
+    from components.step import log_metrics, step, write_text
+    from cryptosentinel.forecasting import Evaluation, assemble_bundle, judge, register_bundle
+
+    with step("register", settings, as_of) as workspace, TemporaryDirectory() as folder:
+        measured = Evaluation.model_validate_json(Path(evaluation.path).read_text(encoding="utf-8"))
+        bundle = assemble_bundle(
+            Path(folder) / "bundle",
+            folders=[Path(model.path) for model in models],
+            evaluation=measured,
+            gate=judge(measured),
+            spec=workspace.spec,
+            settings=workspace.settings,
+            market=workspace.market,
+            simulated=workspace.source.simulated,
+        )
+        workspace.champion()  # version 0 first, on a store that has never seen one
+        registered, promoted = register_bundle(workspace.storage.registry, bundle)
+        write_text(card, (bundle.path / "MODEL_CARD.md").read_text(encoding="utf-8"))
+        log_metrics(metrics, {"version": registered.version, "promoted": float(promoted)})
+    return (registered.version, promoted)

@@ -1,0 +1,34 @@
+"""Component: one part of a bundle: a candidate, the direction classifier, or the regimes."""
+
+from kfp import dsl
+
+from components.image import PIPELINE_IMAGE
+
+
+@dsl.component(base_image=PIPELINE_IMAGE, install_kfp_package=False)
+def train(
+    part: str,
+    settings: str,
+    as_of: str,
+    snapshot: str,
+    model: dsl.Output[dsl.Model],
+    metrics: dsl.Output[dsl.Metrics],
+):
+    """Fits one part on the snapshot's training rows, and lets it forecast the holdout rows."""
+    from pathlib import Path
+
+    from components.step import log_metrics, step
+    from cryptosentinel.forecasting import Snapshot, load_dataset, train_part
+
+    with step("train", settings, as_of) as workspace:
+        pinned = Snapshot.model_validate_json(snapshot)
+        rows = load_dataset(
+            workspace.storage.features,
+            workspace.spec,
+            workspace.settings.market.asset,
+            pinned,
+            workspace.settings.forecast.horizon_bars,
+        )
+        trained = train_part(part, rows, pinned, workspace.settings.training, Path(model.path))
+        model.metadata.update(part=part, preset=workspace.settings.training.preset, spec_hash=workspace.spec.hash)
+        log_metrics(metrics, {"training_rows": trained.data.training_rows, "fit_seconds": trained.fit_seconds})

@@ -1,0 +1,76 @@
+"""Holding forecasts against what happened."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import numpy as np
+import pandas as pd
+
+from cryptosentinel.bundle import DOWN, UP
+from cryptosentinel.config import ForecastSettings
+from cryptosentinel.market.bars import Interval
+from cryptosentinel.storage import FeatureStore, ForecastLog
+
+CORRECT, INCORRECT, FLAT_OUTCOME, MISSED = "correct", "incorrect", "flat", "missed"
+
+
+def settle_due(
+    log: ForecastLog,
+    store: FeatureStore,
+    asset: str,
+    interval: Interval,
+    settings: ForecastSettings,
+    *,
+    now: datetime,
+) -> pd.DataFrame:
+    """Settles every forecast whose target has passed and whose price is known, and writes the outcomes.
+
+    Returns:
+        The forecasts that were settled now.
+    """
+    pending = log.read_forecasts(asset, unsettled=True)
+    pending = pending[pending["target_at"] <= pd.Timestamp(now)]
+    if pending.empty:
+        return pending
+    margin = timedelta(seconds=settings.settle_tolerance_s) + interval.delta
+    bars = store.read_bars(asset, pending["target_at"].min() - margin, pending["target_at"].max() + margin)
+    settled = outcomes(pending, bars, interval, settings, now=now)
+    if len(settled):
+        log.settle(settled)
+    return settled
+
+
+def outcomes(
+    pending: pd.DataFrame, bars: pd.DataFrame, interval: Interval, settings: ForecastSettings, *, now: datetime
+) -> pd.DataFrame:
+    """The pending forecasts that can be settled, with their outcomes.
+
+    The actual price is the close nearest to the target, at most `settle_tolerance_s` away; an earlier close only counts
+    once a later one is known, lest a forecast be settled before its time. A relative move below `flat_move` is `flat`;
+    else the forecast is `correct` if it lies on the same side of the price as the actual price does. A forecast whose
+    price does not come within `missed_after_s` is `missed`.
+    """
+    closes = pd.DataFrame({"closed_at": bars["timestamp"] + interval.delta, "actual_price": bars["close"]})
+    tolerance = pd.Timedelta(seconds=settings.settle_tolerance_s)
+    pending = pending.drop(columns=["actual_price"]).sort_values("target_at")
+    closes["closed_at"] = closes["closed_at"].astype(pending["target_at"].dtype)
+    joined = pd.merge_asof(
+        pending, closes, left_on="target_at", right_on="closed_at", direction="nearest", tolerance=tolerance
+    )
+    newest_close = closes["closed_at"].max() if len(closes) else pd.NaT
+    overdue = joined["target_at"] + pd.Timedelta(seconds=settings.missed_after_s) <= pd.Timestamp(now)
+    known = joined["actual_price"].notna() & ((joined["target_at"] <= newest_close) | overdue)
+    joined.loc[~known, "actual_price"] = np.nan
+    joined = joined[known | overdue].copy()
+
+    move = joined["actual_price"] / joined["price"] - 1
+    same_side = ((joined["direction"] == UP) & (move > 0)) | ((joined["direction"] == DOWN) & (move < 0))
+    joined["outcome"] = np.select(
+        [joined["actual_price"].isna(), move.abs() < settings.flat_move, same_side],
+        [MISSED, FLAT_OUTCOME, CORRECT],
+        INCORRECT,
+    )
+    joined["error"] = joined["predicted_price"] - joined["actual_price"]
+    joined["settled_at"] = pd.Timestamp(now)
+    return joined.drop(columns=["closed_at"]).sort_values("made_at", ignore_index=True)

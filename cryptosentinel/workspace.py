@@ -1,0 +1,98 @@
+"""One market's workspace: its settings, source, feature spec and stores, opened together.
+
+Every market has a folder of its own inside `home`, so that the bars of two never mix.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from cryptosentinel.bundle import write_random_walk
+from cryptosentinel.config import Settings
+from cryptosentinel.errors import StoreConflictError
+from cryptosentinel.features import FeatureSpec
+from cryptosentinel.market import Source, open_source
+from cryptosentinel.market.bars import Interval
+from cryptosentinel.storage import RegisteredModel, Storage, open_storage
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """See the module.
+
+    Attributes:
+        settings: with `market.source` naming a market, never `auto`.
+        market: names the market and its folder, e.g. `coingecko-bitcoin-usd-5m`.
+        notice: a sentence that people must see: the market is not the one they may expect.
+    """
+
+    settings: Settings
+    source: Source
+    spec: FeatureSpec
+    storage: Storage
+    market: str
+    notice: str
+
+    @property
+    def root(self) -> Path:
+        """The market's folder on this machine."""
+        return self.settings.home.resolve() / self.market
+
+    def champion(self) -> RegisteredModel:
+        """The version that serves; version 0, the random walk, is registered first where there is none.
+
+        Safe when several processes do it at once.
+        """
+        registry = self.storage.registry
+        champion = registry.champion()
+        if champion is not None:
+            return champion
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "bundle"
+            manifest = write_random_walk(
+                path,
+                self.spec,
+                asset=self.settings.market.asset,
+                currency=self.settings.market.currency,
+                market=self.market,
+                simulated=self.source.simulated,
+                horizon_bars=self.settings.forecast.horizon_bars,
+            )
+            registered = registry.register(path, metrics={}, verdict=manifest.gate.reasons[0])
+        try:
+            registry.promote(registered.version, expected=None)
+        except StoreConflictError:  # somebody else was first
+            return registry.champion() or registered
+        return registered
+
+    def champion_bundle(self) -> Path:
+        """The champion's bundle as a folder on this machine."""
+        return self.storage.registry.fetch(self.champion().version, self.root / "bundles")
+
+
+def open_workspace(settings: Settings, *, now: datetime | None = None) -> Workspace:
+    """Opens the market that the settings name, and its stores.
+
+    Args:
+        settings: where `market.source` is `auto`, the network is asked what can be had.
+        now: the clock of a file or simulated market (a replay).
+
+    Raises:
+        UserInputError: the settings cannot be followed, or a file cannot be read as bars.
+        StorageError: a store cannot be opened.
+    """
+    opened = open_source(settings.market, now=now)
+    resolved = settings.model_copy(update={"market": settings.market.model_copy(update={"source": opened.setting})})
+    market = "-".join([opened.slug, settings.market.asset, settings.market.currency, settings.market.interval])
+    storage = open_storage(settings.storage, root=settings.home.resolve() / market, market=market)
+    return Workspace(
+        settings=resolved,
+        source=opened.source,
+        spec=FeatureSpec(Interval(settings.market.interval)),
+        storage=storage,
+        market=market,
+        notice=opened.notice,
+    )

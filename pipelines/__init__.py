@@ -1,0 +1,1 @@
+"""The three Kubeflow pipelines, and what runs them on one machine."""

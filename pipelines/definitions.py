@@ -1,0 +1,60 @@
+"""The feature, training and inference pipelines.
+
+One definition each, compiled for a cluster (`compiling`) and run on this machine (`local`). They share two parameters:
+`settings` is `Settings.public_json()`, and `as_of` an ISO time that sets the clock of a recorded or simulated market,
+empty for the market's own.
+"""
+
+from kfp import dsl
+from kfp.dsl import pipeline_task
+
+from components import drift, evaluate, featurize, ingest, predict, register, train
+from cryptosentinel.config import TrainingSettings
+from cryptosentinel.forecasting import part_names
+
+# Training tasks at a time: each takes a core and a few hundred megabytes.
+PARALLEL_FITS = 2
+
+
+def _fresh(task: pipeline_task.PipelineTask) -> pipeline_task.PipelineTask:
+    """Without caching: a step's input is the market, which its parameters do not name."""
+    return task.set_caching_options(False)
+
+
+@dsl.pipeline(name="cryptosentinel-feature", description="Bars from the market, and their features")
+def feature(settings: str = "{}", as_of: str = ""):
+    """Ingest, then featurize."""
+    ingested = _fresh(ingest(settings=settings, as_of=as_of))
+    _fresh(featurize(settings=settings, as_of=as_of, touched_from=ingested.outputs["touched_from"]))
+
+
+@dsl.pipeline(name="cryptosentinel-training", description="Drift, a field of models, their figures, and the registry")
+def training(
+    settings: str = "{}",
+    as_of: str = "",
+    parts: list = part_names(TrainingSettings()),  # noqa: B008 - a pipeline's default is its documentation
+):
+    """Drift, then one training task a part, then evaluate, then register; nothing more where rows are too few."""
+    checked = _fresh(drift(settings=settings, as_of=as_of))
+    with dsl.If(checked.outputs["enough_rows"] == True, name="enough-rows"):  # noqa: E712 - Kubeflow's syntax
+        with dsl.ParallelFor(items=parts, name="parts", parallelism=PARALLEL_FITS) as part:
+            trained = _fresh(train(part=part, settings=settings, as_of=as_of, snapshot=checked.outputs["snapshot"]))
+        # Each consumer collects for itself: Kubeflow rewires the object it is given.
+        evaluated = _fresh(evaluate(settings=settings, as_of=as_of, models=dsl.Collected(trained.outputs["model"])))
+        _fresh(
+            register(
+                settings=settings,
+                as_of=as_of,
+                models=dsl.Collected(trained.outputs["model"]),
+                evaluation=evaluated.outputs["evaluation"],
+            )
+        )
+
+
+@dsl.pipeline(name="cryptosentinel-inference", description="A forecast through KServe; older ones settled; alerts")
+def inference(settings: str = "{}", as_of: str = ""):
+    """Predict."""
+    _fresh(predict(settings=settings, as_of=as_of))
+
+
+PIPELINES = {"feature": feature, "training": training, "inference": inference}

@@ -1,0 +1,160 @@
+"""Runs a pipeline on this machine with Kubeflow's own local runner.
+
+The runner keeps global state and prints what its steps print, so each run is a process of its own (`python -m
+pipelines.local`), whose output goes to a log file and is read along for progress and failures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from components.step import FAILURE_MARK
+from cryptosentinel.config import Settings
+from cryptosentinel.errors import PipelineError
+
+# Runs whose artifacts and logs are kept, a pipeline.
+KEPT_RUNS = 10
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_STARTED = re.compile(r"Executing task '([\w-]+)'")
+_FINISHED = re.compile(r"Task '([\w-]+)' finished with status (\w+)")
+# Steps share the cores, and a fit's threads are a setting of ours: libraries must not start more.
+_ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run.
+
+    Attributes:
+        log: everything the runner and the steps printed.
+        seconds: how long it took.
+    """
+
+    pipeline: str
+    log: Path
+    seconds: float
+
+
+def run_pipeline(
+    name: str, settings: Settings, root: Path, *, as_of: datetime | None = None, progress: Progress = lambda _: None
+) -> Run:
+    """Runs a pipeline and waits for it.
+
+    Args:
+        name: `feature`, `training` or `inference`.
+        settings: go to every step.
+        root: the market's folder; artifacts and log go to `runs/` inside.
+        as_of: the clock of a recorded or simulated market; None for the market's own.
+        progress: is told each step as it begins.
+
+    Raises:
+        PipelineError: a step failed; names it, its cause and the remedy.
+    """
+    folder = root / "runs" / f"{name}-{datetime.now(UTC):%Y%m%dT%H%M%S%f}"
+    folder.mkdir(parents=True)
+    log = folder / "log.txt"
+    begin = time.perf_counter()
+    command = [sys.executable, "-m", "pipelines.local", name, "--settings", settings.public_json()]
+    command += ["--as-of", as_of.isoformat() if as_of else "", "--root", str(folder)]
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        env=os.environ | _ONE_THREAD,
+        start_new_session=True,  # Ctrl-C reaches us, and we end it with all its steps
+    )
+    try:
+        failure = _follow(process, log, progress)
+    finally:
+        _end(process)
+    _forget_old_runs(root / "runs", name)
+    if process.returncode != 0:
+        raise _error(name, failure, log)
+    return Run(name, log, time.perf_counter() - begin)
+
+
+def _follow(process: subprocess.Popen[str], log: Path, progress: Progress) -> dict[str, object] | None:
+    """Reads a run's output to its end; the first failure a step reported, if any."""
+    failure = None
+    assert process.stdout is not None
+    with log.open("w", encoding="utf-8") as file:
+        for coloured in process.stdout:
+            line = _COLOUR.sub("", coloured)
+            file.write(line)
+            if started := _STARTED.search(line):
+                progress(started[1])
+            elif FAILURE_MARK in line and failure is None:
+                failure = json.loads(line.split(FAILURE_MARK, 1)[1])
+        process.wait()
+    return failure
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """Ends a run that we no longer wait for, with its steps."""
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGTERM)
+        try:
+            process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def _error(pipeline: str, failure: dict[str, object] | None, log: Path) -> PipelineError:
+    if failure is not None:
+        remedy = f"{failure['remedy']} (log: {log})".strip()
+        return PipelineError(
+            str(failure["step"]), str(failure["message"]), remedy=remedy, exit_code=int(str(failure["exit_code"]))
+        )
+    finished = _FINISHED.findall(log.read_text(encoding="utf-8"))
+    step = next((step for step, status in finished if status != "SUCCESS"), pipeline)
+    return PipelineError(step, "it ended without saying why; it may have been killed.", remedy=f"See {log}.")
+
+
+def _forget_old_runs(runs: Path, name: str) -> None:
+    for old in sorted(runs.glob(f"{name}-*"))[:-KEPT_RUNS]:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def main() -> None:
+    """Runs one pipeline in this process."""
+    parser = argparse.ArgumentParser(prog="python -m pipelines.local")
+    parser.add_argument("pipeline")
+    parser.add_argument("--settings", default="{}")
+    parser.add_argument("--as-of", default="")
+    parser.add_argument("--root", required=True)
+    arguments = parser.parse_args()
+
+    from kfp import local
+
+    from cryptosentinel.config import load_settings
+    from cryptosentinel.forecasting import part_names
+    from pipelines.definitions import PIPELINES
+
+    local.init(
+        runner=local.SubprocessRunner(use_venv=False), pipeline_root=arguments.root, workspace_root=arguments.root
+    )
+    parameters: dict[str, object] = {"settings": arguments.settings, "as_of": arguments.as_of}
+    if arguments.pipeline == "training":
+        parameters["parts"] = part_names(load_settings(overrides=json.loads(arguments.settings)).training)
+    PIPELINES[arguments.pipeline](**parameters)
+
+
+if __name__ == "__main__":
+    main()
