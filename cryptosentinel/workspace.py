@@ -5,6 +5,7 @@ Every market has a folder of its own inside `home`, so that the bars of two neve
 
 from __future__ import annotations
 
+import json
 import tempfile
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,7 +13,7 @@ from pathlib import Path
 
 from cryptosentinel.bundle import write_random_walk
 from cryptosentinel.config import Settings
-from cryptosentinel.errors import StoreConflictError
+from cryptosentinel.errors import StoreConflictError, UserInputError
 from cryptosentinel.features import FeatureSpec
 from cryptosentinel.market import Source, open_source
 from cryptosentinel.market.bars import Interval
@@ -73,6 +74,40 @@ class Workspace:
         return self.storage.registry.fetch(self.champion().version, self.root / "bundles")
 
 
+CURRENT = "current.json"
+
+
+def remember(workspace: Workspace) -> None:
+    """Notes in the home folder which market was used last, for commands that are not told."""
+    path = workspace.settings.home / CURRENT
+    scratch = path.with_suffix(".new")
+    scratch.write_text(json.dumps({"source": workspace.settings.market.source}), encoding="utf-8")
+    scratch.replace(path)
+
+
+def stored_workspace(settings: Settings) -> Workspace:
+    """Opens the market that the settings name, or, where they say `auto`, the one used last; asks no network.
+
+    Raises:
+        UserInputError: nothing has run in this home folder yet.
+    """
+    if settings.market.source != "auto":
+        return open_workspace(settings)
+    try:
+        source = json.loads((settings.home / CURRENT).read_text(encoding="utf-8"))["source"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise UserInputError(
+            f"Nothing has run in {settings.home} yet.",
+            remedy="Run `cryptosentinel up` first, or name another folder with --home.",
+        ) from None
+    return open_workspace(with_source(settings, source))
+
+
+def with_source(settings: Settings, source: str) -> Settings:
+    """The same settings for another market."""
+    return settings.model_copy(update={"market": settings.market.model_copy(update={"source": source})})
+
+
 def open_workspace(settings: Settings, *, now: datetime | None = None) -> Workspace:
     """Opens the market that the settings name, and its stores.
 
@@ -85,7 +120,7 @@ def open_workspace(settings: Settings, *, now: datetime | None = None) -> Worksp
         StorageError: a store cannot be opened.
     """
     opened = open_source(settings.market, now=now)
-    resolved = settings.model_copy(update={"market": settings.market.model_copy(update={"source": opened.setting})})
+    resolved = with_source(settings, opened.setting)
     market = "-".join([opened.slug, settings.market.asset, settings.market.currency, settings.market.interval])
     storage = open_storage(settings.storage, root=settings.home.resolve() / market, market=market)
     return Workspace(

@@ -32,6 +32,9 @@ _FINISHED = re.compile(r"Task '([\w-]+)' finished with status (\w+)")
 # Steps share the cores, and a fit's threads are a setting of ours: libraries must not start more.
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
+# Processes of runs under way in this process, so that they can be ended with it.
+_running: set[subprocess.Popen[str]] = set()
+
 Progress = Callable[[str], None]
 
 
@@ -79,10 +82,12 @@ def run_pipeline(
         env=os.environ | _ONE_THREAD,
         start_new_session=True,  # Ctrl-C reaches us, and we end it with all its steps
     )
+    _running.add(process)
     try:
         failure = _follow(process, log, progress)
     finally:
         _end(process)
+        _running.discard(process)
     _forget_old_runs(root / "runs", name)
     if process.returncode != 0:
         raise _error(name, failure, log)
@@ -103,6 +108,12 @@ def _follow(process: subprocess.Popen[str], log: Path, progress: Progress) -> di
                 failure = json.loads(line.split(FAILURE_MARK, 1)[1])
         process.wait()
     return failure
+
+
+def end_runs() -> None:
+    """Ends every run under way in this process, with its steps; whoever waits for one gets a `PipelineError`."""
+    for process in list(_running):
+        _end(process)
 
 
 def _end(process: subprocess.Popen[str]) -> None:

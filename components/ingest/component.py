@@ -26,7 +26,7 @@ def ingest(
         history = timedelta(days=workspace.settings.training.window_days)
         warm_up = workspace.spec.warm_up_bars * workspace.spec.interval.delta
         result = ingest_bars(workspace.source, workspace.storage.features, history=history + warm_up)
-        write_text(report, result.to_markdown())
+        write_text(report, result.summary())
         log_metrics(metrics, {"inserted": result.inserted, "updated": result.updated, "gaps": len(result.gaps)})
         bars.metadata.update(store=workspace.storage.uri, version=result.version, source=result.source)
         write_text(bars, json.dumps(bars.metadata))

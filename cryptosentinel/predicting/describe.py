@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from cryptosentinel.bundle import FLAT
+from cryptosentinel.predicting.settling import CORRECT, FLAT_OUTCOME, INCORRECT, MISSED
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 
 def describe_forecast(forecast: pd.Series, currency: str) -> str:
@@ -33,3 +38,52 @@ def describe_forecast(forecast: pd.Series, currency: str) -> str:
         + (f"; others: {others}" if others else ""),
     ]
     return "\n".join(lines) + "\n"
+
+
+def record(log: pd.DataFrame) -> dict[str, Any]:
+    """How forecasts have done: counts by outcome, and the share of prices within the intervals (None: none settled)."""
+    priced = log[log["actual_price"].notna()]
+    figures: dict[str, Any] = {"made": len(log), "settled": int(log["outcome"].notna().sum())}
+    figures |= {name: int((log["outcome"] == name).sum()) for name in (CORRECT, INCORRECT, FLAT_OUTCOME, MISSED)}
+    for level in (80, 95):
+        inside = priced["actual_price"].between(priced[f"lower_{level}"], priced[f"upper_{level}"])
+        figures[f"covered_{level}"] = float(inside.mean()) if len(priced) else None
+    return figures
+
+
+def forecast_table(log: pd.DataFrame) -> Table:
+    """Forecasts for a terminal, a row each."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for name in (
+        "made (UTC)",
+        "for",
+        "price",
+        "forecast",
+        "80% interval",
+        "way",
+        "P(up)",
+        "actual",
+        "error",
+        "outcome",
+    ):
+        text = name in {"made (UTC)", "for", "way", "outcome"}
+        table.add_column(name, justify="left" if text else "right", no_wrap=True)
+    arrows = {"up": "up", "down": "down", FLAT: "stay"}
+    for row in log.itertuples():
+        settled = isinstance(row.outcome, str)
+        priced = settled and row.outcome != MISSED
+        table.add_row(
+            f"{row.made_at:%m-%d %H:%M}",
+            f"{row.target_at:%H:%M}",
+            f"{row.price:,.2f}",
+            f"{row.predicted_price:,.2f}",
+            f"{row.lower_80:,.0f}..{row.upper_80:,.0f}",
+            arrows[row.direction],
+            f"{row.p_up:.0%}",
+            f"{row.actual_price:,.2f}" if priced else "",
+            f"{row.error:+,.2f}" if priced else "",
+            row.outcome if settled else "pending",
+        )
+    return table

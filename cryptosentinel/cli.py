@@ -1,0 +1,213 @@
+"""The command line: ``cryptosentinel ...``.
+
+The library's own commands are here; packages that need Kubeflow Pipelines or KServe add theirs through the entry-point
+group `cryptosentinel.commands`. Results go to standard output, progress and errors to standard error.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from cryptosentinel import __version__
+from cryptosentinel.config import Settings, load_settings, parse_assignment
+from cryptosentinel.errors import CryptoSentinelError
+
+app = typer.Typer(
+    help="Forecasts for crypto markets, on Kubeflow Pipelines and KServe. Begin with `cryptosentinel up`.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+out, err = Console(), Console(stderr=True)
+
+ConfigOption = Annotated[Path | None, typer.Option("--config", help="A YAML file of settings.", show_default=False)]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any setting, e.g. training.window_days=30.")
+]
+HomeOption = Annotated[
+    Path | None, typer.Option("--home", help="Folder of everything that is kept.", show_default=False)
+]
+SourceOption = Annotated[
+    str | None,
+    typer.Option(
+        "--source",
+        help="auto, coingecko, exchange:<id>, file:<path> or simulated[:<seed>].",
+        show_default=False,
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable answer.")]
+
+
+def read_settings(
+    config: Path | None = None,
+    assignments: list[str] | None = None,
+    flags: dict[str, Any] | None = None,
+) -> Settings:
+    """Settings from file, environment, ``--set`` and flags; `flags` maps setting names to what was given, if anything."""
+    given = {name: value for name, value in (flags or {}).items() if value is not None}
+    assigned = dict(parse_assignment(text) for text in assignments or [])
+    written = {name: f"--{name.rpartition('.')[2].replace('_', '-')}" for name in given}
+    return load_settings(config=config, overrides=assigned | given, flags=written)
+
+
+def print_json(value: object) -> None:
+    """Prints an answer for machines; times become ISO strings."""
+    sys.stdout.write(json.dumps(value, indent=2, default=str) + "\n")
+
+
+@app.command()
+def forecasts(
+    last: Annotated[int, typer.Option("--last", min=1, help="How many, newest first.")] = 20,
+    config: ConfigOption = None,
+    home: HomeOption = None,
+    source: SourceOption = None,
+    assignments: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the forecasts made, and what became of them."""
+    from cryptosentinel.predicting import forecast_table, record
+    from cryptosentinel.workspace import stored_workspace
+
+    workspace = stored_workspace(read_settings(config, assignments, {"home": home, "market.source": source}))
+    log = workspace.storage.log.read_forecasts(workspace.settings.market.asset)
+    if as_json:
+        print_json(
+            {
+                "record": record(log),
+                "forecasts": json.loads(log.tail(last).to_json(orient="records", date_format="iso")),
+            }
+        )
+        return
+    say_if_simulated(workspace.source.simulated)
+    if log.empty:
+        out.print("No forecast has been made yet. `cryptosentinel up` makes one.")
+        return
+    out.print(forecast_table(log.tail(last)))
+    out.print(sentence(record(log)))
+
+
+@app.command()
+def model(
+    config: ConfigOption = None,
+    home: HomeOption = None,
+    source: SourceOption = None,
+    assignments: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the champion, its figures, and the versions before it."""
+    from rich.markdown import Markdown
+
+    from cryptosentinel.bundle import read_manifest
+    from cryptosentinel.workspace import stored_workspace
+
+    workspace = stored_workspace(read_settings(config, assignments, {"home": home, "market.source": source}))
+    champion, path = workspace.champion(), workspace.champion_bundle()
+    versions = workspace.storage.registry.versions()
+    if as_json:
+        manifest = json.loads(read_manifest(path).model_dump_json())
+        history = [{"version": v.version, "registered_at": v.registered_at, "verdict": v.verdict} for v in versions]
+        print_json({"champion": champion.version, "uri": champion.uri, "manifest": manifest, "versions": history})
+        return
+    say_if_simulated(workspace.source.simulated)
+    out.print(Markdown((path / "MODEL_CARD.md").read_text(encoding="utf-8")))
+    table = Table(title="Versions", title_justify="left")
+    for column in ("version", "registered (UTC)", "verdict"):
+        table.add_column(column, overflow="fold")
+    for version in versions[-10:]:
+        mark = " (champion)" if version.version == champion.version else ""
+        table.add_row(f"{version.version}{mark}", f"{version.registered_at:%Y-%m-%d %H:%M}", version.verdict)
+    out.print(table)
+
+
+@app.command()
+def doctor(
+    config: ConfigOption = None, home: HomeOption = None, assignments: SetOption = None, as_json: JsonOption = False
+) -> None:
+    """Say what is missing on this machine, and how to mend it."""
+    from cryptosentinel.doctor import checks
+
+    found = checks(read_settings(config, assignments, {"home": home}))
+    if as_json:
+        print_json([vars(check) for check in found])
+    else:
+        for check in found:
+            mark = "[green]ok  [/]" if check.ok else "[red]FAIL[/]" if check.required else "[yellow]note[/]"
+            out.print(f"{mark} {check.name}: {check.detail}", highlight=False)
+            if not check.ok and check.remedy:
+                out.print(f"     {check.remedy}", highlight=False, style="dim")
+    if any(check.required and not check.ok for check in found):
+        raise typer.Exit(1)
+
+
+@app.command()
+def settings(
+    config: ConfigOption = None, home: HomeOption = None, assignments: SetOption = None, as_json: JsonOption = False
+) -> None:
+    """Show every setting as it is in force; secrets are masked."""
+    import yaml
+
+    values = read_settings(config, assignments, {"home": home}).masked()
+    if as_json:
+        print_json(values)
+    else:
+        sys.stdout.write(yaml.safe_dump(values, sort_keys=False))
+
+
+@app.callback()
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.", is_eager=True)] = False,
+) -> None:
+    if version:
+        out.print(__version__)
+        raise typer.Exit
+
+
+def say_if_simulated(simulated: bool) -> None:
+    """Tells a person that the prices are invented, where they are."""
+    if simulated:
+        err.print("[bold yellow]SIMULATED market: these prices are invented.[/]")
+
+
+def sentence(figures: dict[str, Any]) -> str:
+    """`predicting.record` in words."""
+    settled = figures["settled"]
+    if not settled:
+        return f"{figures['made']} forecasts, none of them due yet."
+    counts = ", ".join(f"{figures[name]} {name}" for name in ("correct", "incorrect", "flat", "missed"))
+    return (
+        f"{figures['made']} forecasts, {settled} settled: {counts}; {figures['covered_80']:.0%} of the prices within "
+        f"the 80% interval, {figures['covered_95']:.0%} within the 95% interval."
+    )
+
+
+def main() -> None:
+    """Runs the command line; an error of ours becomes a sentence and its exit code."""
+    for entry_point in entry_points(group="cryptosentinel.commands"):
+        try:
+            add_commands = entry_point.load()
+        except ModuleNotFoundError as error:
+            # An image holds only the packages it needs: the commands of the others are not there.
+            if not (error.name or "").startswith(entry_point.module.partition(".")[0]):
+                raise
+        else:
+            add_commands(app)
+    try:
+        app(standalone_mode=True)
+    except CryptoSentinelError as error:
+        err.print(f"[bold red]Error:[/] {error.message}", highlight=False, soft_wrap=True)
+        if error.remedy:
+            err.print(error.remedy, highlight=False, soft_wrap=True)
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

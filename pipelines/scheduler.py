@@ -1,0 +1,43 @@
+"""Runs the pipelines at their cadence on this machine, as Kubeflow's recurring runs do on a cluster.
+
+Each pipeline runs at most once at a time; a tick that passes while its pipeline is still running is skipped, not caught
+up with.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from croniter import croniter
+
+from cryptosentinel.config import ScheduleSettings
+
+Job = Callable[[], None]
+
+
+def next_tick(cron: str, after: datetime) -> datetime:
+    """When a six-field cron expression (seconds first, UTC) comes next after a time."""
+    tick: datetime = croniter(cron, after, second_at_beginning=True).get_next(datetime)
+    return tick
+
+
+def run_schedules(schedules: ScheduleSettings, jobs: dict[str, Job], stop: threading.Event) -> None:
+    """Runs each job at the times of the schedule of the same name until `stop` is set; returns when all have ended."""
+    threads = [
+        threading.Thread(target=_keep, args=(getattr(schedules, name), job, stop), name=f"schedule-{name}")
+        for name, job in jobs.items()
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def _keep(cron: str, job: Job, stop: threading.Event) -> None:
+    while True:
+        now = datetime.now(UTC)
+        if stop.wait((next_tick(cron, now) - now).total_seconds()):
+            return
+        job()
