@@ -1,0 +1,18 @@
+"""What tests of all rooms share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def market_data() -> Path:
+    """The folder of recorded market data; skips where it is absent."""
+    beside_the_repository = Path(__file__).resolve().parents[2] / "shared" / "data"
+    folder = Path(os.environ.get("CRYPTOSENTINEL_TEST_DATA") or beside_the_repository)
+    if not folder.is_dir():
+        pytest.skip(f"no recorded market data at {folder}: set CRYPTOSENTINEL_TEST_DATA (see CONTRIBUTING.md)")
+    return folder
