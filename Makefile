@@ -4,6 +4,7 @@ VENV       := .venv
 DRIFT_VENV := .venv-drift
 BIN        := $(VENV)/bin
 LOCKED     := requirements/main.txt requirements/dev.txt
+BENCHMARKS := $(filter-out %/__init__.py,$(wildcard benchmarks/*.py))
 MADE_OF    := pyproject.toml requirements/bootstrap.txt $(LOCKED)
 PYTHONS     = $(if $(PYTHON),$(PYTHON),python3.11 python3.12 python3.13 python3 python)
 # 3.11 is the lowest Python that every lock must install on.
@@ -58,8 +59,9 @@ format: setup ## Format the code, and mend what ruff can mend
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: setup ## Run the benchmarks
-	@$(BIN)/python -m benchmarks $(ARGS)
+bench: setup ## Run the benchmarks; ARGS=benchmarks/NAME.py runs one
+	@[ -n "$(BENCHMARKS)" ] || { echo "Not yet: there are no benchmarks." >&2; exit 1; }
+	@for script in $(or $(ARGS),$(BENCHMARKS)); do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
 compile: setup ## Compile the pipelines into manifests/pipelines
 	@$(BIN)/cryptosentinel pipelines compile
@@ -102,7 +104,7 @@ environment:
 	@rm -f $(VENV)/.state
 	@echo "[2/4] Installing the installer, uv"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bootstrap.txt
-	@echo "[3/4] Installing $$(cat $(LOCKED) | $(call count,-)) locked packages (350 MB to download the first time: minutes, not seconds)"
+	@echo "[3/4] Installing $$(cat $(LOCKED) | $(call count,-)) locked packages (450 MB to download the first time)"
 	@$(BIN)/uv $(INSTALL) --python $(BIN)/python $(addprefix -r ,$(LOCKED)) || { \
 	  echo "Not finished. 'make setup' again goes on with what was downloaded." >&2; exit 1; }
 	@echo "[4/4] Installing CryptoSentinel itself"
