@@ -111,13 +111,13 @@ def _open_best(market: MarketSettings, now: datetime | None, ccxt_config: Mappin
     ends_at = time.monotonic() + AUTO_BOUND_S
     quick = market.coingecko.model_copy(update={"budget_s": market.probe_timeout_s, "max_attempts": 1})
     probe = CoinGeckoSource(market.model_copy(update={"coingecko": quick}))
-    problem = _why_silent(probe.ping, market.probe_timeout_s)
+    problem = _why_silent("CoinGecko", probe.ping, market.probe_timeout_s)
     if problem:
         simulated = SimulatedSource(market.asset, Interval(market.interval), now=now)
         return Opened(
             simulated,
             f"simulated:{simulated.seed}",
-            f"CoinGecko cannot be reached ({problem}): using a SIMULATED market. Its prices are invented. "
+            f"{problem}: using a SIMULATED market. Its prices are invented. "
             "For real ones, mend the connection or set market.source=file:<path>.",
         )
     live = CoinGeckoSource(market)
@@ -130,18 +130,17 @@ def _open_best(market: MarketSettings, now: datetime | None, ccxt_config: Mappin
         opened.append(ExchangeSource(backfill_id, market, ccxt_config=ccxt_config))
         opened[0].ping()
 
-    problem = _why_silent(reach_exchange, ends_at - time.monotonic())
+    problem = _why_silent(backfill_id, reach_exchange, ends_at - time.monotonic())
     if not problem:
         return Opened(BackfilledSource(live, opened[0]), "coingecko")
     return Opened(
         live,
         "coingecko",
-        f"{backfill_id} cannot be reached ({problem}): using CoinGecko alone, "
-        "whose history is short (24 hours, or 90 days of 1h bars).",
+        f"{problem}: using CoinGecko alone, whose history is short (24 hours, or 90 days of 1h bars).",
     )
 
 
-def _why_silent(ask: Callable[[], object], timeout_s: float) -> str:
+def _why_silent(name: str, ask: Callable[[], object], timeout_s: float) -> str:
     """Why there is no answer; nothing if there is one, be it that we ask too often."""
     from cryptosentinel.market._calls import call_within
 
@@ -150,7 +149,7 @@ def _why_silent(ask: Callable[[], object], timeout_s: float) -> str:
     except RateLimitedError:
         return ""
     except TimeoutError as error:
-        return str(error)
+        return f"{name}: {error}"
     except SourceError as error:
         return error.message.rstrip(".")
     return ""

@@ -111,7 +111,7 @@ def test_auto_does_without_an_exchange_that_does_not_answer_and_says_so() -> Non
         opened = open_source(settings("auto", gecko.url, backfill_id="binance"), ccxt_config=to(silent.url))
     assert isinstance(opened.source, CoinGeckoSource)
     assert opened.setting == "coingecko"
-    assert opened.notice.startswith("binance cannot be reached (")
+    assert opened.notice.startswith("binance (asked for a sign")
     assert "using CoinGecko alone" in opened.notice
 
 
@@ -133,6 +133,7 @@ def test_auto_is_the_simulated_market_where_coingecko_does_not_answer_and_says_s
     assert isinstance(opened.source, SimulatedSource)
     assert opened.source.now() == NOW
     assert (opened.setting, opened.slug) == ("simulated:0", "simulated-0")
+    assert opened.notice.startswith("CoinGecko")
     assert "using a SIMULATED market" in opened.notice
     assert any(reason in opened.notice for reason in because.split("|"))
 
