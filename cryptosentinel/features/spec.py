@@ -67,7 +67,7 @@ def _family(
 
 
 _MACD_WARM_UP = _settled(34, 1 - 2 / 27)
-_RSI_WARM_UP = _settled(15, 13 / 14)
+_RSI_WARM_UP = _settled(28, 13 / 14)
 _LAGS = (1, 2, 3, 5, 10)
 _DAY_S, _WEEK_S = 86_400, 7 * 86_400
 
