@@ -5,7 +5,7 @@ Everything a step reads or writes goes through these three. Frames are pandas; t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -94,8 +94,11 @@ class RegisteredModel:
 class ModelRegistry(Protocol):
     """Bundles by version, and one alias, `champion`. A bundle never changes once registered."""
 
-    def register(self, bundle: Path, *, metrics: dict[str, float], verdict: str) -> RegisteredModel:
-        """Copies a bundle folder in under a new version. Killed half way, it leaves no version."""
+    def register(self, bundle: Path, *, metrics: Mapping[str, float], verdict: str) -> RegisteredModel:
+        """Copies a bundle folder in under a new version; the same bundle again keeps the version it has.
+
+        Killed half way, it leaves no version.
+        """
 
     def versions(self) -> list[RegisteredModel]:
         """All versions, oldest first."""
@@ -108,21 +111,29 @@ class ModelRegistry(Protocol):
         """
 
     def champion(self) -> RegisteredModel | None:
-        """The version the alias points at; None only before version 0 is registered."""
+        """The version the alias points at, at first version 0; None only before that is registered."""
 
     def promote(self, version: int, *, expected: int | None) -> None:
-        """Moves the alias to `version` if it still points at `expected` (None: nowhere yet).
+        """Moves the alias to `version` if it still points at `expected` (None, or 0: it was never moved).
 
         Raises:
+            StorageError: there is no such version.
             StoreConflictError: it points elsewhere by now.
         """
 
     def fetch(self, version: int, into: Path) -> Path:
-        """Copies a version's bundle into the folder `into` and returns where; a copy that is there is reused."""
+        """Copies a version's bundle into the folder `into` and returns where; a copy that is there is reused.
+
+        Raises:
+            StorageError: there is no such version, or its manifest is not the one that was registered.
+        """
+
+    def maintain(self) -> None:
+        """Removes what killed registrations left behind."""
 
 
 class ForecastLog(Protocol):
-    """Forecasts by `forecast_id` and alerts by `alert_id`, as frames with the columns of `predicting.records`."""
+    """Forecasts by `forecast_id` and alerts by `alert_id`, as frames with the columns of `schemas`."""
 
     def write_forecasts(self, forecasts: pd.DataFrame) -> Written:
         """Adds forecasts; one that is there already stays as it is (the first answer counts)."""
@@ -140,3 +151,6 @@ class ForecastLog(Protocol):
 
     def read_alerts(self, asset: str, *, open_only: bool = False) -> pd.DataFrame:
         """Alerts, newest first; with `open_only`, those not resolved."""
+
+    def maintain(self) -> None:
+        """Compacts small files and removes those that are not needed any more."""

@@ -31,7 +31,7 @@ FORECASTS = pa.schema(
         pa.field("regime", pa.string()),
         pa.field("champion", pa.string()),
         pa.field("by_model", pa.string()),  # JSON {candidate: price}
-        pa.field("bundle_version", pa.int64()),
+        pa.field("bundle_version", pa.int64(), nullable=False),
         pa.field("outcome", pa.string()),
         pa.field("actual_price", pa.float64()),
         pa.field("error", pa.float64()),
@@ -50,5 +50,25 @@ ALERTS = pa.schema(
         pa.field("threshold", pa.float64()),
         pa.field("message", pa.string()),
         pa.field("resolved_at", TIMESTAMP),
+    ]
+)
+
+# The registry's own.
+VERSIONS = pa.schema(
+    [
+        pa.field("version", pa.int64(), nullable=False),
+        pa.field("folder", pa.string(), nullable=False),
+        pa.field("digest", pa.string(), nullable=False),
+        pa.field("registered_at", TIMESTAMP, nullable=False),
+        pa.field("metrics", pa.string(), nullable=False),  # JSON {name: figure}
+        pa.field("verdict", pa.string(), nullable=False),
+    ]
+)
+
+ALIASES = pa.schema(
+    [
+        pa.field("alias", pa.string(), nullable=False),
+        pa.field("version", pa.int64(), nullable=False),
+        pa.field("moved_at", TIMESTAMP, nullable=False),
     ]
 )

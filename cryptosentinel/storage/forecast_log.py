@@ -1,0 +1,91 @@
+"""The forecast log in Delta tables: `forecasts`, by month of `made_at`, and `alerts`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from cryptosentinel.storage import delta, schemas
+from cryptosentinel.storage.files import join
+from cryptosentinel.storage.frames import empty, to_frame
+from cryptosentinel.storage.keyed import KeyedTable, keep_stored
+from cryptosentinel.storage.protocols import Written
+
+OUTCOME = ("outcome", "actual_price", "error", "settled_at")
+
+
+class DeltaForecastLog:
+    """The forecast log (`protocols.ForecastLog`) on Delta Lake.
+
+    A step that is run again may make the same forecast (`forecast_id`) at another moment: it is recognised up to a
+    day apart.
+
+    Args:
+        root_uri: a folder, or an address in an object store (s3://, gs://, az://).
+        storage_options: of the object store, by Delta Lake's names, e.g. AWS_ENDPOINT_URL.
+        retention_days: how long `maintain` keeps old versions of the tables.
+    """
+
+    def __init__(
+        self, root_uri: str, storage_options: Mapping[str, str] | None = None, *, retention_days: float = 7.0
+    ) -> None:
+        options = dict(storage_options or {})
+        self._retention = timedelta(days=retention_days)
+        self._forecasts = KeyedTable(
+            join(root_uri, "forecasts"),
+            options,
+            ("forecast_id",),
+            "made_at",
+            statistics=("outcome",),
+            slack=timedelta(days=1),
+        )
+        self._alerts = KeyedTable(join(root_uri, "alerts"), options, ("alert_id",), None)
+
+    def write_forecasts(self, forecasts: pd.DataFrame) -> Written:
+        """Adds forecasts; one that is there already stays as it is."""
+        return self._forecasts.upsert(forecasts, schemas.FORECASTS, resolve=keep_stored)
+
+    def settle(self, forecasts: pd.DataFrame) -> Written:
+        """Writes the outcome columns of forecasts that have no outcome yet; their other columns stay as they are.
+
+        Raises:
+            StorageError: a forecast is not in the log.
+        """
+        return self._forecasts.upsert(forecasts, schemas.FORECASTS, resolve=_with_outcome, insert=False)
+
+    def read_forecasts(
+        self, asset: str, start: datetime | None = None, end: datetime | None = None, *, unsettled: bool = False
+    ) -> pd.DataFrame:
+        """Forecasts with ``start <= made_at < end``, by `made_at`; `unsettled`: those without outcome."""
+        where = [f"asset = {delta.literal(asset)}", *self._forecasts.between(start, end)]
+        rows = self._forecasts.read([*where, "outcome IS NULL"] if unsettled else where)
+        return empty(schemas.FORECASTS) if rows is None or rows.num_rows == 0 else to_frame(rows)
+
+    def write_alerts(self, alerts: pd.DataFrame) -> Written:
+        """Upserts alerts."""
+        return self._alerts.upsert(alerts, schemas.ALERTS)
+
+    def read_alerts(self, asset: str, *, open_only: bool = False) -> pd.DataFrame:
+        """Alerts, newest first; with `open_only`, those not resolved."""
+        where = [f"asset = {delta.literal(asset)}", *(["resolved_at IS NULL"] if open_only else [])]
+        rows = self._alerts.read(where)
+        if rows is None or rows.num_rows == 0:
+            return empty(schemas.ALERTS)
+        return to_frame(rows.sort_by([("raised_at", "descending"), ("alert_id", "ascending")]))
+
+    def maintain(self) -> None:
+        """Compacts small files and removes those that no version within the retention period needs."""
+        self._forecasts.maintain(self._retention)
+        self._alerts.maintain(self._retention)
+
+
+def _with_outcome(stored: pa.Table, offered: pa.Table) -> pa.Table:
+    open_still = pc.is_null(stored["outcome"])
+    for name in OUTCOME:
+        settled = pc.if_else(open_still, offered[name], stored[name])
+        stored = stored.set_column(stored.column_names.index(name), stored.schema.field(name), settled)
+    return stored
