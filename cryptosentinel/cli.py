@@ -52,7 +52,7 @@ def read_settings(
     assignments: list[str] | None = None,
     flags: dict[str, Any] | None = None,
 ) -> Settings:
-    """Settings from file, environment, ``--set`` and flags; `flags` maps setting names to what was given, if anything."""
+    """Settings from file, environment, ``--set`` and flags; `flags` maps settings to what was given, or to None."""
     given = {name: value for name, value in (flags or {}).items() if value is not None}
     assigned = dict(parse_assignment(text) for text in assignments or [])
     written = {name: f"--{name.rpartition('.')[2].replace('_', '-')}" for name in given}

@@ -8,7 +8,13 @@ empty for the market's own.
 from kfp import dsl
 from kfp.dsl import pipeline_task
 
-from components import drift, evaluate, featurize, ingest, predict, register, train
+from components.drift.component import drift
+from components.evaluate.component import evaluate
+from components.featurize.component import featurize
+from components.ingest.component import ingest
+from components.predict.component import predict
+from components.register.component import register
+from components.train.component import train
 from cryptosentinel.config import TrainingSettings
 from cryptosentinel.forecasting import part_names
 
@@ -36,9 +42,9 @@ def training(
 ):
     """Drift, then one training task a part, then evaluate, then register; nothing more where rows are too few."""
     checked = _fresh(drift(settings=settings, as_of=as_of))
-    with dsl.If(checked.outputs["enough_rows"] == True, name="enough-rows"):  # noqa: E712 - Kubeflow's syntax
+    with dsl.If(checked.outputs["Output"] != "", name="enough-rows"):
         with dsl.ParallelFor(items=parts, name="parts", parallelism=PARALLEL_FITS) as part:
-            trained = _fresh(train(part=part, settings=settings, as_of=as_of, snapshot=checked.outputs["snapshot"]))
+            trained = _fresh(train(part=part, settings=settings, as_of=as_of, snapshot=checked.outputs["Output"]))
         # Each consumer collects for itself: Kubeflow rewires the object it is given.
         evaluated = _fresh(evaluate(settings=settings, as_of=as_of, models=dsl.Collected(trained.outputs["model"])))
         _fresh(

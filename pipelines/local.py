@@ -159,7 +159,9 @@ def main() -> None:
     from pipelines.definitions import PIPELINES
 
     local.init(
-        runner=local.SubprocessRunner(use_venv=False), pipeline_root=arguments.root, workspace_root=arguments.root
+        runner=local.SubprocessRunner(use_venv=False),
+        pipeline_root=arguments.root,
+        workspace_root=f"{arguments.root}/workspace",  # it is deleted afterwards
     )
     parameters: dict[str, object] = {"settings": arguments.settings, "as_of": arguments.as_of}
     if arguments.pipeline == "training":

@@ -1,7 +1,5 @@
 """Component: pins what to train on, and says whether the market still looks like the champion's."""
 
-from typing import NamedTuple
-
 from kfp import dsl
 
 from components.image import PIPELINE_IMAGE
@@ -13,8 +11,12 @@ def drift(
     as_of: str,
     report: dsl.Output[dsl.Markdown],
     metrics: dsl.Output[dsl.Metrics],
-) -> NamedTuple("Outputs", [("snapshot", str), ("enough_rows", bool)]):
-    """Checks drift, and pins the table versions that every training task of this run reads."""
+) -> str:
+    """Checks drift, and pins the table versions that every training task of this run reads.
+
+    Returns the snapshot as JSON, or nothing where it has too few rows to train on. (One output, since Kubeflow's local
+    runner resolves only a lone one in a condition.)
+    """
     from components.step import log_metrics, step, write_text
     from cryptosentinel.drift import check_drift
     from cryptosentinel.forecasting import enough_rows, take_snapshot
@@ -34,4 +36,4 @@ def drift(
         log_metrics(metrics, {"rows": count, "rows_needed": needed})
         if found:
             log_metrics(metrics, {"drift_score": found.score, "drifted": float(found.drifted)})
-    return (snapshot.model_dump_json(), count >= needed)
+    return snapshot.model_dump_json() if count >= needed else ""

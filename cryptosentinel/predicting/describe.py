@@ -52,38 +52,23 @@ def record(log: pd.DataFrame) -> dict[str, Any]:
 
 
 def forecast_table(log: pd.DataFrame) -> Table:
-    """Forecasts for a terminal, a row each."""
+    """Forecasts for a terminal of 80 columns, a row each."""
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
-    for name in (
-        "made (UTC)",
-        "for",
-        "price",
-        "forecast",
-        "80% interval",
-        "way",
-        "P(up)",
-        "actual",
-        "error",
-        "outcome",
-    ):
-        text = name in {"made (UTC)", "for", "way", "outcome"}
+    for name in ("for (UTC)", "price", "forecast", "80% interval", "way", "actual", "outcome"):
+        text = name in {"for (UTC)", "way", "outcome"}
         table.add_column(name, justify="left" if text else "right", no_wrap=True)
-    arrows = {"up": "up", "down": "down", FLAT: "stay"}
     for row in log.itertuples():
         settled = isinstance(row.outcome, str)
-        priced = settled and row.outcome != MISSED
+        digits = 1 if row.price >= 10_000 else 2 if row.price >= 10 else 6
         table.add_row(
-            f"{row.made_at:%m-%d %H:%M}",
-            f"{row.target_at:%H:%M}",
-            f"{row.price:,.2f}",
-            f"{row.predicted_price:,.2f}",
-            f"{row.lower_80:,.0f}..{row.upper_80:,.0f}",
-            arrows[row.direction],
-            f"{row.p_up:.0%}",
-            f"{row.actual_price:,.2f}" if priced else "",
-            f"{row.error:+,.2f}" if priced else "",
+            f"{row.target_at:%m-%d %H:%M}",
+            f"{row.price:,.{digits}f}",
+            f"{row.predicted_price:,.{digits}f}",
+            f"{row.lower_80:,.{digits - 1}f}..{row.upper_80:,.{digits - 1}f}",
+            "stay" if row.direction == FLAT else row.direction,
+            f"{row.actual_price:,.{digits}f}" if settled and row.outcome != MISSED else "",
             row.outcome if settled else "pending",
         )
     return table
