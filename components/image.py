@@ -4,5 +4,7 @@ from __future__ import annotations
 
 import os
 
-# The name is Python's so that the local runner, which runs it without any image, does not warn of a foreign one.
-PIPELINE_IMAGE = os.environ.get("PIPELINE_IMAGE", "cryptosentinel/pipeline-python:dev")
+from cryptosentinel import __version__
+
+# The tag names Python because the local runner, which needs no image, warns of one that does not.
+PIPELINE_IMAGE = os.environ.get("PIPELINE_IMAGE", f"cryptosentinel/pipeline:{__version__}-python3.11")
