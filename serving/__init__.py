@@ -1,0 +1,37 @@
+"""The predictor: a KServe model server that answers from a bundle, its client, and starting it as a process.
+
+Importing KServe takes more than a second, so what needs it is imported when it is first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from serving.process import PredictorProcess, running_predictor, start_predictor
+
+if TYPE_CHECKING:
+    from serving.client import ServedPredictor, predictor_for
+    from serving.info import ModelInfo
+    from serving.predictor import ForecastModel
+
+__all__ = [
+    "ForecastModel",
+    "ModelInfo",
+    "PredictorProcess",
+    "ServedPredictor",
+    "predictor_for",
+    "running_predictor",
+    "start_predictor",
+]
+
+_LAZY = {
+    "ForecastModel": "predictor",
+    "ModelInfo": "info",
+    "ServedPredictor": "client",
+    "predictor_for": "client",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"serving.{_LAZY[name]}"), name)

@@ -1,0 +1,135 @@
+"""Which bundle is served: one folder's, or the registry's champion, followed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import shutil
+import time
+from pathlib import Path
+
+import numpy as np
+
+from cryptosentinel.bundle import RANDOM_WALK, Bundle
+from cryptosentinel.errors import BundleDamagedError, BundleError
+from cryptosentinel.storage import ModelRegistry
+from serving.predictor import ForecastModel, Served
+
+log = logging.getLogger("serving")
+
+VERSION_FILE = "registered.json"
+UNREGISTERED = -1
+RETRY_AFTER_S = 30.0  # a champion that cannot be loaded is tried again, in case it was the disk or the network
+
+
+def load_served(path: Path, version: int | None = None) -> Served:
+    """Loads and verifies a bundle folder, and asks it once.
+
+    Args:
+        path: the folder.
+        version: by default what its file `registered.json` says, else 0 for a random walk, else -1.
+
+    Raises:
+        BundleError: it is damaged, of an unknown format version, or cannot answer.
+    """
+    bundle = Bundle.load(path)
+    if version is None:
+        version = _own_version(path, bundle)
+    names = bundle.manifest.features
+    try:
+        price = bundle.infer(np.zeros((1, len(names))), np.ones(1)).predicted_price[0]
+    except Exception as error:  # whatever ONNX Runtime or NumPy make of files that do not fit together
+        raise BundleDamagedError(f"Bundle {path} cannot answer ({type(error).__name__}: {error}).") from error
+    if not np.isfinite(price):
+        raise BundleDamagedError(f"Bundle {path} answers {price} for a row of zeros.")
+    return Served(bundle, version)
+
+
+def fetch_served(registry: ModelRegistry, version: int, folder: Path) -> Served:
+    """Copies a version from the registry into `folder` and loads it; a damaged copy is fetched again.
+
+    Raises:
+        BundleError: the registry's own is damaged as well.
+        StorageError: it cannot be fetched.
+    """
+    path = registry.fetch(version, folder)
+    try:
+        return load_served(path, version)
+    except BundleDamagedError:
+        shutil.rmtree(path)
+        return load_served(registry.fetch(version, folder), version)
+
+
+class ChampionFollower:
+    """Serves the registry's champion, and the next one when there is one.
+
+    A champion that cannot be loaded is reported once, and the one before it stays.
+    """
+
+    def __init__(self, model: ForecastModel, registry: ModelRegistry, folder: Path) -> None:
+        self._model = model
+        self._registry = registry
+        self._folder = folder
+        self._serving: int | None = None
+        self._failed: tuple[int, float] | None = None  # version, when it was tried
+        self._reported = ""
+
+    def first(self) -> None:
+        """Serves the present champion; without one, the model stays unready until `follow` finds it.
+
+        Raises:
+            CryptoSentinelError: it cannot be fetched or loaded.
+        """
+        served = self._newer()
+        if served is None:
+            log.warning('waiting reason="the registry has no champion yet"')
+        else:
+            self._serve(served)
+
+    async def follow(self, every_s: float) -> None:
+        """Asks for a new champion every `every_s` seconds, for ever."""
+        while True:
+            await asyncio.sleep(every_s)
+            try:
+                served = await asyncio.to_thread(self._newer)
+            except Exception as error:  # noqa: BLE001 (nothing that happens here may end what is served)
+                self._report(error)
+                continue
+            if self._failed is None:
+                self._reported = ""
+            if served is not None:
+                self._serve(served)
+                log.info("swapped bundle_version=%d champion=%s", served.version, served.bundle.manifest.champion)
+
+    def _serve(self, served: Served) -> None:
+        self._model.serve(served)
+        self._serving = served.version
+
+    def _newer(self) -> Served | None:
+        champion = self._registry.champion()
+        if champion is None or champion.version == self._serving:
+            self._failed = None
+            return None
+        if self._failed and self._failed[0] == champion.version and time.monotonic() - self._failed[1] < RETRY_AFTER_S:
+            return None
+        self._failed = (champion.version, time.monotonic())
+        served = fetch_served(self._registry, champion.version, self._folder)
+        self._failed = None
+        return served
+
+    def _report(self, error: Exception) -> None:
+        text = f"{type(error).__name__}: {error}"
+        if text != self._reported:
+            self._reported = text
+            log.error('swap_failed still_serving=%s error="%s"', self._serving, text)
+
+
+def _own_version(path: Path, bundle: Bundle) -> int:
+    file = path / VERSION_FILE
+    if not file.exists():
+        return 0 if bundle.manifest.champion == RANDOM_WALK else UNREGISTERED
+    try:
+        return int(json.loads(file.read_text(encoding="utf-8"))["version"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BundleError(f'{file} cannot be read ({error}); it should be {{"version": N}}.') from error

@@ -1,0 +1,52 @@
+"""What a predictor says about the bundle it serves, at `/v2/models/<name>/bundle`."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from pydantic import BaseModel, ConfigDict
+
+from cryptosentinel.bundle import Manifest
+
+
+class ModelInfo(BaseModel):
+    """A served bundle. A newer server may say more: what this release does not know is left out.
+
+    Attributes:
+        model_name: the model's name in URLs.
+        bundle_version: its version in the registry; -1 where it was never registered.
+        features: what the input tensor `features` holds, in order.
+        scale_feature: the input that may be sent in its place.
+        candidates: the models whose prices are answered as `price_<candidate>`.
+        max_rows: how many rows one request may hold.
+    """
+
+    model_config = ConfigDict(extra="ignore", frozen=True, protected_namespaces=())
+
+    model_name: str
+    bundle_version: int
+    champion: str
+    asset: str
+    currency: str
+    market: str
+    simulated: bool
+    interval: str
+    horizon_bars: int
+    spec_hash: str
+    features: list[str]
+    scale_feature: str
+    candidates: list[str]
+    created_at: datetime
+    max_rows: int
+
+    @classmethod
+    def of(cls, manifest: Manifest, *, model_name: str, bundle_version: int, max_rows: int) -> ModelInfo:
+        """What there is to say about a bundle."""
+        own = {"model_name", "bundle_version", "candidates", "max_rows"}
+        return cls(
+            model_name=model_name,
+            bundle_version=bundle_version,
+            candidates=manifest.candidates,
+            max_rows=max_rows,
+            **{name: getattr(manifest, name) for name in cls.model_fields if name not in own},
+        )

@@ -1,0 +1,129 @@
+"""The KServe model: checks a request, asks the bundle, answers.
+
+It holds a bundle and its version as one value that is replaced as a whole, and reads it once a request: an answer never
+mixes two bundles.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cryptosentinel.bundle import Bundle
+from cryptosentinel.predicting import Answer, Rows, answer_with
+from serving._kserve import InferRequest, InferResponse, InvalidInput, Model, ModelNotReady
+from serving.info import ModelInfo
+from serving.instances import predictions_of, rows_of_instances
+from serving.tensors import MAX_ROWS, NUMBERS, input_tensors, output_tensors, response_to, rows_of
+
+# A row costs a few microseconds: more than these are computed beside the event loop.
+INLINE_ROWS = 200
+
+
+@dataclass(frozen=True)
+class Served:
+    """A bundle and its version in the registry."""
+
+    bundle: Bundle
+    version: int
+
+
+class NotServingYet(ModelNotReady):
+    """There is no bundle yet. KServe's gRPC server asks for `reason`, which its own class lacks."""
+
+    @property
+    def reason(self) -> str:
+        """The message."""
+        return str(self)
+
+
+class ForecastModel(Model):
+    """Answers V2 (REST and gRPC) and V1 requests from the bundle that it was last given."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self._served: Served | None = None
+
+    @property
+    def served(self) -> Served:
+        """What is served now.
+
+        Raises:
+            NotServingYet: nothing yet.
+        """
+        if self._served is None:
+            raise NotServingYet(self.name, "It has no bundle yet; ask again in a few seconds.")
+        return self._served
+
+    def serve(self, served: Served) -> None:
+        """Answers from this bundle from the next request on."""
+        self._served = served
+        self.ready = True
+
+    def load(self) -> bool:
+        """Called by KServe for a model that is not ready. Nothing can be done here: a bundle comes through `serve`."""
+        return self.ready
+
+    def start(self) -> None:
+        """Called by KServe before it serves, and would otherwise call a model ready that has no bundle."""
+
+    def get_input_types(self) -> list[dict[str, Any]]:
+        """The input tensors of V2 metadata."""
+        return [tensor.described() for tensor in input_tensors(self.served.bundle.manifest)]
+
+    def get_output_types(self) -> list[dict[str, Any]]:
+        """The output tensors of V2 metadata."""
+        return [tensor.described() for tensor in output_tensors(self.served.bundle.manifest)]
+
+    def info(self) -> ModelInfo:
+        """What is served now, for people and clients."""
+        served = self.served
+        return ModelInfo.of(
+            served.bundle.manifest, model_name=self.name, bundle_version=served.version, max_rows=MAX_ROWS
+        )
+
+    async def predict(
+        self,
+        payload: Any,
+        headers: dict[str, str] | None = None,  # noqa: ARG002 (KServe passes them; they are never answered)
+        response_headers: dict[str, str] | None = None,  # noqa: ARG002
+    ) -> InferResponse | dict[str, Any]:
+        """Answers a V2 request (an `InferRequest`) or a V1 one (a dict).
+
+        Raises:
+            InvalidInput: the request cannot be answered; the message says what to send.
+            NotServingYet: there is no bundle yet.
+        """
+        served = self.served
+        if _row_count(payload) <= INLINE_ROWS:
+            return _respond(served, payload)
+        return await asyncio.to_thread(_respond, served, payload)
+
+
+def _row_count(payload: Any) -> int:
+    """How many rows a request claims to hold; whether that is so is checked where they are read."""
+    if isinstance(payload, InferRequest):
+        return max((tensor.shape[0] for tensor in payload.inputs if tensor.shape), default=0)
+    instances = payload.get("instances") if isinstance(payload, dict) else None
+    return len(instances) if isinstance(instances, list) else 0
+
+
+def _respond(served: Served, payload: Any) -> InferResponse | dict[str, Any]:
+    manifest = served.bundle.manifest
+    if isinstance(payload, InferRequest):
+        return response_to(payload, _answer(served, rows_of(payload, manifest)), manifest)
+    return predictions_of(_answer(served, rows_of_instances(payload, manifest)))
+
+
+def _answer(served: Served, rows: Rows) -> Answer:
+    with np.errstate(over="ignore", invalid="ignore"):
+        answer = answer_with(served.bundle, served.version, rows)
+    inference = answer.inference
+    finite = np.isfinite([*(getattr(inference, name) for name in NUMBERS), *inference.by_model.values()]).all(axis=0)
+    if not finite.all():
+        row = int(np.argmin(finite))
+        raise InvalidInput(f"Row {row} has no finite forecast: its values are far from any market's. Check them.")
+    return answer

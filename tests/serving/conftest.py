@@ -1,0 +1,68 @@
+"""One predictor process for all tests of this room, following a real registry."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from cryptosentinel.bundle import Bundle
+from cryptosentinel.config import Settings, StorageSettings, load_settings
+from cryptosentinel.storage import ModelRegistry, open_storage
+from serving import PredictorProcess, ServedPredictor, start_predictor
+from tests.serving.builders import make_random_walk, make_trained
+
+MARKET = "test"
+
+
+def settings_for(home: Path, **serving: object) -> Settings:
+    """Settings of a predictor on free ports."""
+    group = {"http_port": 0, "grpc_port": 0, "reload_s": 0.1} | serving
+    return load_settings(environ={}, overrides={"home": str(home), "serving": group})
+
+
+@dataclass
+class Running:
+    """A predictor, and the registry it follows: version 0 is the random walk, 1 and 2 are trained."""
+
+    process: PredictorProcess
+    registry: ModelRegistry
+    bundles: dict[int, Bundle]
+    home: Path
+    client: ServedPredictor
+
+    def promote(self, version: int) -> None:
+        champion = self.registry.champion()
+        assert champion is not None
+        self.registry.promote(version, expected=champion.version)
+
+    def serve(self, version: int) -> Bundle:
+        """Promotes a version and waits until it answers."""
+        self.promote(version)
+        self.client.wait_ready(20, version)
+        return self.bundles[version]
+
+
+@pytest.fixture(scope="session")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    home = tmp_path_factory.mktemp("home")
+    bundles: dict[int, Bundle] = {}
+    registry = open_storage(StorageSettings(), root=home, market=MARKET).registry
+    makers: list[Callable[[Path], Bundle]] = [
+        make_random_walk,
+        lambda path: make_trained(path, lean=1.0),
+        lambda path: make_trained(path, lean=-1.0),
+    ]
+    for make in makers:
+        bundle = make(home / "made" / str(len(bundles)))
+        registered = registry.register(bundle.path, metrics={}, verdict="for a test")
+        bundles[registered.version] = bundle
+    with (
+        start_predictor(
+            settings_for(home), store_root=home, market=MARKET, log_path=home / "logs" / "predictor.log"
+        ) as process,
+        ServedPredictor(process.url, "cryptosentinel") as client,
+    ):
+        yield Running(process, registry, bundles, home, client)
