@@ -162,10 +162,10 @@ class _Filled:
 def _windows(store: FeatureStore, asset: str, interval: Interval, begin: datetime, end: datetime) -> list[_Window]:
     """What to ask the source for, the newest first."""
     newest = store.last_timestamp(asset)
-    if newest is None or newest < begin:
+    if newest is None:
         return [_Window(begin, end)]
     recent = _Window(max(begin, min(newest, end) - OVERLAP), end)
-    # Where the beginning is stored, and it mostly is, the rest need not be read.
+    # A store that was left behind gets the whole history. Where its beginning is stored, the rest need not be read.
     if recent.start == begin or len(store.read_bars(asset, begin, begin + OVERLAP)):
         return [recent]
     oldest = utc(store.read_bars(asset, begin, newest + interval.delta)["timestamp"].iloc[0])

@@ -159,9 +159,10 @@ def test_a_bar_without_its_last_part_is_left_out_and_one_without_another_part_is
 
 def test_a_part_that_reaches_over_the_border_of_a_bar_is_left_out(tmp_path: Path) -> None:
     minutes = make_random_bars(20, interval=Interval("1m"))
-    shifted = minutes["timestamp"].mask(minutes.index == 9, minutes["timestamp"] + pd.Timedelta(seconds=30))
-    bars = read(saved(minutes[COLUMNS].assign(timestamp=shifted), tmp_path / "btc.parquet"))
-    assert [time.minute for time in bars["timestamp"]] == [0, 10, 15]
+    over = minutes.iloc[[9]].assign(timestamp=minutes["timestamp"][9] + pd.Timedelta(seconds=30), high=1e6)
+    whole = read(saved(minutes[COLUMNS], tmp_path / "whole.parquet"))
+    bars = read(saved(pd.concat([minutes, over])[COLUMNS], tmp_path / "over.parquet"))
+    assert_same(bars, whole)
 
 
 def test_unknown_volume_of_finer_bars_stays_unknown(tmp_path: Path) -> None:

@@ -218,7 +218,9 @@ def test_the_time_may_be_given_and_bars_unfinished_then_are_not_stored() -> None
 
 def test_a_clock_before_what_is_stored_changes_nothing() -> None:
     store = MemoryStore(BARS)
-    report = run(Market(now=END - timedelta(days=1)), store)
+    market = Market(now=END - timedelta(days=1))
+    report = run(market, store)
+    assert market.asked == [(END - timedelta(days=1) - OVERLAP, END - timedelta(days=1))]
     assert report.touched_from is None
     assert report.inserted == report.updated == 0
 
