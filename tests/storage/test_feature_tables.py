@@ -100,6 +100,14 @@ def test_a_window_reads_only_the_files_it_needs(store, tmp_path):
     assert store.last_timestamp("bitcoin") == datetime(2025, 2, 1, 0, 25, tzinfo=UTC)
 
 
+def test_an_update_reads_only_the_files_it_needs(store, tmp_path):
+    store.write_bars(bars(range(24)))
+    store.write_bars(bars(range(24, 30)))
+    for path in (tmp_path / "bars" / "month=2025-01").iterdir():
+        path.unlink()
+    assert store.write_bars(bars([26], close=5.0)).updated == 1
+
+
 def test_columns_may_come_in_another_order(store):
     store.write_features(features(range(3), [1.0, 2.0, 3.0]), SPEC)
     reordered = features(range(4), [1.0, 2.0, 3.0, 4.0])[["macd", "timestamp", "rsi_14", "asset"]]
