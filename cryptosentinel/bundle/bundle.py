@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from cryptosentinel.bundle.conversion import INPUT
 from cryptosentinel.bundle.inference import Array, Inference, Names, confidences, directions
 from cryptosentinel.bundle.intervals import IntervalTable
 from cryptosentinel.bundle.manifest import FORMAT_VERSION, MANIFEST, RANDOM_WALK, Manifest, file_digest
-from cryptosentinel.errors import BundleDamagedError, BundleFormatError, SpecMismatchError
+from cryptosentinel.errors import BundleDamagedError, BundleError, BundleFormatError, SpecMismatchError
 
 ONNX_FILE, INTERVALS_FILE = "inference.onnx", "intervals.json"
 DIRECTION, REGIME = "direction", "regime"
@@ -38,10 +39,13 @@ class Bundle:
         """Reads and verifies a bundle folder.
 
         Raises:
-            BundleDamagedError: a file is missing, or its digest is not the manifest's, or the manifest is no manifest.
+            BundleDamagedError: a file is missing, or its digest is not the manifest's, or the manifest is no manifest
+                or contradicts itself.
             BundleFormatError: this release does not know the bundle's format version.
         """
         manifest = read_manifest(path)
+        if faults := _contradictions(manifest):
+            raise BundleDamagedError(f"Bundle {path}: {MANIFEST} contradicts itself: {'; '.join(faults)}.")
         for name, digest in manifest.files.items():
             file = path / name
             if not file.is_file():
@@ -53,9 +57,21 @@ class Bundle:
                     f"Bundle {path}: {name} differs from the digest in its manifest.",
                     remedy="Fetch it again from the registry.",
                 )
-        intervals = IntervalTable.model_validate_json((path / INTERVALS_FILE).read_text(encoding="utf-8"))
-        session = _onnx_session(path / ONNX_FILE) if ONNX_FILE in manifest.files else None
-        return cls(path, manifest, intervals, session)
+        try:
+            intervals = IntervalTable.model_validate_json((path / INTERVALS_FILE).read_text(encoding="utf-8"))
+        except ValidationError as error:
+            raise BundleDamagedError(f"Bundle {path}: {INTERVALS_FILE} is no interval table.") from error
+        return cls(path, manifest, intervals, _onnx_session(path, manifest) if ONNX_FILE in manifest.files else None)
+
+    def file(self, name: str) -> Path:
+        """Where a file of this bundle lies; only what the manifest lists was verified.
+
+        Raises:
+            BundleDamagedError: the manifest does not list it.
+        """
+        if name not in self.manifest.files:
+            raise BundleDamagedError(f"Bundle {self.path}: {MANIFEST} lists no {name}.")
+        return self.path / name
 
     def check_spec(self, spec_hash: str) -> None:
         """Refuses features of another spec.
@@ -80,8 +96,10 @@ class Bundle:
             close: the last price of each row, shape (n,).
         """
         scale = features[:, self._scale_column] * np.sqrt(self.manifest.horizon_bars)
-        warm: Mask = np.asarray(np.isfinite(features).all(axis=1))
-        raw = self._run(features, warm)
+        with np.errstate(over="ignore"):  # what float32 cannot hold is not finite, and is dealt with as such
+            rows = features.astype(np.float32)
+        warm: Mask = np.asarray(np.isfinite(rows).all(axis=1))
+        raw = self._run(rows, warm)
         returns = {name: self._log_return(name, raw, scale, warm) for name in self.manifest.candidates}
         log_return = returns[self.manifest.champion]
         p_up = np.where(warm, raw[DIRECTION][:, 1], 0.5) if DIRECTION in raw else np.full(len(close), 0.5)
@@ -99,12 +117,12 @@ class Bundle:
             by_model={name: close * np.exp(values) for name, values in returns.items()},
         )
 
-    def _run(self, features: Array, warm: Mask) -> dict[str, NDArray[Any]]:
+    def _run(self, rows: NDArray[np.float32], warm: Mask) -> dict[str, NDArray[Any]]:
         if self._session is None:
             return {}
-        rows = np.where(warm[:, None], features, 0.0).astype(np.float32)
         names = [output.name for output in self._session.get_outputs()]
-        return dict(zip(names, self._session.run(names, {"features": rows}), strict=True))
+        answers = self._session.run(names, {INPUT: np.where(warm[:, None], rows, np.float32(0))})
+        return dict(zip(names, answers, strict=True))
 
     def _log_return(self, name: str, raw: dict[str, NDArray[Any]], scale: Array, warm: Mask) -> Array:
         if name == RANDOM_WALK:
@@ -131,8 +149,13 @@ def write_bundle(path: Path, manifest: Manifest, intervals: IntervalTable, fill:
 
     Returns:
         The manifest as written.
+
+    Raises:
+        BundleError: there is something in the folder already.
     """
     path.mkdir(parents=True, exist_ok=True)
+    if any(path.iterdir()):
+        raise BundleError(f"{path} is not empty.", remedy="Write each bundle into a folder of its own.")
     fill(path)
     (path / INTERVALS_FILE).write_text(intervals.model_dump_json(indent=2), encoding="utf-8")
     files = {str(f.relative_to(path)): file_digest(f) for f in sorted(path.rglob("*")) if f.is_file()}
@@ -163,10 +186,28 @@ def read_manifest(path: Path) -> Manifest:
     try:
         return Manifest.model_validate(content)
     except ValidationError as error:
-        raise BundleDamagedError(f"Bundle {path}: {MANIFEST} is incomplete ({error.error_count()} faults).") from error
+        faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg'].lower()}" for e in error.errors()[:3])
+        raise BundleDamagedError(f"Bundle {path}: {MANIFEST} is no manifest ({faults}).") from error
 
 
-def _onnx_session(path: Path) -> Any:
+def _contradictions(manifest: Manifest) -> list[str]:
+    """What no bundle of ours says of itself. Only listed files are verified, so those that are read must be listed."""
+    needed = {INTERVALS_FILE} | {entry.file for entry in manifest.models.values() if entry.file}
+    if manifest.models.keys() - {RANDOM_WALK}:
+        needed.add(ONNX_FILE)
+    faults = [f"it lists no {name}" for name in sorted(needed - manifest.files.keys())]
+    outside = [name for name in manifest.files if PurePosixPath(name).is_absolute() or ".." in name.split("/")]
+    faults += [f"{name} is outside of the bundle" for name in outside]
+    if manifest.champion not in manifest.candidates:
+        faults.append(f"the champion {manifest.champion} is none of its models")
+    if manifest.scale_feature not in manifest.features:
+        faults.append(f"{manifest.scale_feature} is none of its features")
+    if REGIME in manifest.models and not manifest.regimes:
+        faults.append("its regimes have no names")
+    return faults
+
+
+def _onnx_session(path: Path, manifest: Manifest) -> Any:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -174,6 +215,12 @@ def _onnx_session(path: Path) -> Any:
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3
     try:
-        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(path / ONNX_FILE, options, providers=["CPUExecutionProvider"])
     except Exception as error:
-        raise BundleDamagedError(f"Bundle {path.parent}: {path.name} cannot be run ({error}).") from error
+        raise BundleDamagedError(f"Bundle {path}: {ONNX_FILE} cannot be run ({error}).") from error
+    inputs = {entry.name: entry.shape[-1] for entry in session.get_inputs()}
+    if inputs != {INPUT: len(manifest.features)}:
+        raise BundleDamagedError(f"Bundle {path}: {ONNX_FILE} takes {inputs}, not {len(manifest.features)} features.")
+    if missing := manifest.models.keys() - {RANDOM_WALK} - {output.name for output in session.get_outputs()}:
+        raise BundleDamagedError(f"Bundle {path}: {ONNX_FILE} does not answer for {', '.join(sorted(missing))}.")
+    return session

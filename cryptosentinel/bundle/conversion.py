@@ -10,6 +10,9 @@ from cryptosentinel.errors import BundleDamagedError
 # What skl2onnx 1.20 and onnxmltools 1.16 both speak.
 OPSETS = {"": 18, "ai.onnx.ml": 3}
 INPUT = "features"
+# What our models hold beyond what skops trusts by itself. Never a whole package: there are functions in scikit-learn's
+# modules that run programs.
+TRUSTED = ["sklearn.tree._tree.Tree"]
 
 
 def save_native(estimator: Any, folder: Path, name: str) -> Path:
@@ -29,7 +32,7 @@ def load_native(path: Path) -> Any:
     """Reads what `save_native` wrote.
 
     Raises:
-        BundleDamagedError: the file holds types that scikit-learn does not have.
+        BundleDamagedError: the file holds types that no model of ours has.
     """
     if path.suffix == ".ubj":
         import xgboost
@@ -38,11 +41,12 @@ def load_native(path: Path) -> Any:
         model.load_model(path)
         return model
     import skops.io
+    from skops.io.exceptions import UntrustedTypesFoundException
 
-    untrusted = [name for name in skops.io.get_untrusted_types(file=path) if not name.startswith("sklearn.")]
-    if untrusted:
-        raise BundleDamagedError(f"{path.name} holds types that no model of ours has: {', '.join(untrusted)}.")
-    return skops.io.load(path, trusted=skops.io.get_untrusted_types(file=path))
+    try:
+        return skops.io.load(path, trusted=TRUSTED)
+    except UntrustedTypesFoundException as error:
+        raise BundleDamagedError(f"{path.name} holds types that no model of ours has ({error}).") from error
 
 
 def to_onnx(estimator: Any, feature_count: int) -> Any:
@@ -81,34 +85,19 @@ def merge_onnx(models: dict[str, tuple[Any, str]]) -> Any:
         A model with the input `features` (float32, [rows, features]) and one output a model.
     """
     import onnx
-    from onnx import helper
+    from onnx import compose, helper
 
     nodes: list[Any] = []
     initializers: list[Any] = []
     outputs: list[Any] = []
-    shared_input: Any = None
     for name, (model, kept) in models.items():
-        graph = model.graph
-        shared_input = graph.input[0]
-        names = {INPUT: INPUT, "": ""}  # an empty name is an optional input that is not given
-
-        def renamed(old: str, *, names: dict[str, str] = names, prefix: str = name) -> str:
-            return names.setdefault(old, f"{prefix}/{old}")
-
-        names[kept] = name
-        for node in graph.node:
-            node.name = f"{name}/{node.name}"
-            node.input[:] = [renamed(old) for old in node.input]
-            node.output[:] = [renamed(old) for old in node.output]
-            nodes.append(node)
-        for tensor in graph.initializer:
-            tensor.name = renamed(tensor.name)
-            initializers.append(tensor)
-        for value in graph.output:
-            if value.name == kept:
-                value.name = name
-                outputs.append(value)
-    graph = helper.make_graph(nodes, "cryptosentinel", [shared_input], outputs, initializers)
+        graph = compose.add_prefix_graph(model.graph, f"{name}/", rename_inputs=False)
+        (output,) = (value for value in graph.output if value.name == f"{name}/{kept}")
+        nodes += [*graph.node, helper.make_node("Identity", [output.name], [name])]
+        initializers += graph.initializer
+        output.name = name
+        outputs.append(output)
+    graph = helper.make_graph(nodes, "cryptosentinel", graph.input, outputs, initializers)
     opsets = [helper.make_opsetid(domain, number) for domain, number in OPSETS.items()]
     merged = helper.make_model(graph, opset_imports=opsets, producer_name="cryptosentinel")
     merged.ir_version = 9  # the one that opset 18 came with; newer onnx packages would write a newer one

@@ -6,7 +6,7 @@ import math
 from statistics import NormalDist
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, field_validator
 
 from cryptosentinel.bundle.inference import Array
 
@@ -25,6 +25,13 @@ class IntervalTable(BaseModel):
 
     method: str
     bounds: dict[int, tuple[float, float]]
+
+    @field_validator("bounds")
+    @classmethod
+    def _every_level(cls, value: dict[int, tuple[float, float]]) -> dict[int, tuple[float, float]]:
+        if set(value) != set(LEVELS):
+            raise ValueError(f"must have the levels {LEVELS}")
+        return value
 
     @classmethod
     def normal(cls) -> IntervalTable:

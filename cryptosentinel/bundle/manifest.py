@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from datetime import datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
@@ -18,7 +19,8 @@ RANDOM_WALK = "random_walk"
 
 
 class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # A metric may be NaN (R2 where nothing moved), which JSON has no word for.
+    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="strings")
 
 
 class DataWindow(_Record):
@@ -106,5 +108,18 @@ def file_digest(path: Path) -> str:
 
 def library_versions() -> dict[str, str]:
     """The versions that shape a model's answer."""
-    names = ("cryptosentinel", "numpy", "onnxruntime", "scikit-learn", "skl2onnx", "ta-lib", "xgboost-cpu")
-    return {name: version(name) for name in names}
+    versions = {}
+    # An image for GPUs has xgboost in the place of xgboost-cpu.
+    for name in (
+        "cryptosentinel",
+        "numpy",
+        "onnxruntime",
+        "scikit-learn",
+        "skl2onnx",
+        "ta-lib",
+        "xgboost-cpu",
+        "xgboost",
+    ):
+        with suppress(PackageNotFoundError):
+            versions[name] = version(name)
+    return versions

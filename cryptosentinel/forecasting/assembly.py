@@ -32,7 +32,7 @@ from cryptosentinel.forecasting.training import MODEL_ONNX
 from cryptosentinel.market.bars import Interval
 
 BACKGROUND_ROWS = 200
-# How far the served answer may be from the trained model's, in log return (a tenth of a basis point).
+# How far the served answer may be from the trained model's: in log return (a tenth of a basis point) or probability.
 MAX_DIFFERENCE = 1e-5
 
 
@@ -72,7 +72,7 @@ def assemble_bundle(
         market=market,
         simulated=simulated,
         interval=spec.interval.name,
-        horizon_bars=settings.forecast.horizon_bars,
+        horizon_bars=evaluation.horizon_bars,
         spec_hash=spec.hash,
         features=first.names,
         scale_feature=SCALE_FEATURE,
@@ -109,20 +109,25 @@ def assemble_bundle(
 
 def _hold_against_models(bundle: Bundle) -> None:
     """Compares the ONNX answers with the native models' on reference rows."""
-    reference = pd.read_parquet(bundle.path / REFERENCE_FILE)[bundle.manifest.features]
-    X = reference.to_numpy(np.float64)
-    answer = bundle.infer(X, np.ones(len(X)))
+    X = pd.read_parquet(bundle.file(REFERENCE_FILE))[bundle.manifest.features].to_numpy(np.float32)
+    answer = bundle.infer(X.astype(np.float64), np.ones(len(X)))
     scale = X[:, bundle.manifest.features.index(SCALE_FEATURE)] * np.sqrt(bundle.manifest.horizon_bars)
-    for name in bundle.manifest.candidates:
-        entry = bundle.manifest.models[name]
+    for name, entry in bundle.manifest.models.items():
         if not entry.file:
             continue
-        native = load_native(bundle.path / entry.file).predict(X.astype(np.float32)).reshape(-1).astype(np.float64)
-        native = native * scale if entry.target == "standardised" else native
-        difference = float(np.abs(np.log(answer.by_model[name]) - native).max())
+        native = load_native(bundle.file(entry.file))
+        if entry.target == "direction":
+            differences = answer.p_up - native.predict_proba(X)[:, 1]
+        elif entry.target == "regime":
+            # A row between two centres may fall to either side.
+            differences = (answer.regime != np.asarray(bundle.manifest.regimes)[native.predict(X)]).mean() * 1e-2
+        else:
+            forecast = native.predict(X).reshape(-1) * (scale if entry.target == "standardised" else 1.0)
+            differences = np.log(answer.by_model[name]) - forecast
+        difference = float(np.abs(differences).max())
         if not difference <= MAX_DIFFERENCE:
             raise BundleError(
-                f"The bundle's {name} answers up to {difference:.2g} (log return) off the trained model.",
+                f"The bundle's {name} answers up to {difference:.2g} off the trained model.",
                 remedy="Check the versions of skl2onnx and onnxruntime against requirements/main.txt.",
             )
 
@@ -135,7 +140,8 @@ def model_card(manifest: Manifest, evaluation: Evaluation) -> str:
     regimes = ", ".join(f"{name} {share:.0%}" for name, share in evaluation.regimes.items())
     return f"""# {manifest.asset}, {minutes} minutes ahead: {manifest.champion}
 {banner if manifest.simulated else ""}
-Forecasts the log return of {manifest.asset}/{manifest.currency}, {manifest.horizon_bars} {manifest.interval} bars ahead.
+Forecasts the log return of {manifest.asset}/{manifest.currency},
+{manifest.horizon_bars} {manifest.interval} bars ahead.
 
 - Verdict: {"promoted" if manifest.gate.promote else "refused"}: {"; ".join(manifest.gate.reasons)}.
 - Data: `{manifest.market}`, {data.start:%Y-%m-%d %H:%M} to {data.end:%Y-%m-%d %H:%M} UTC;

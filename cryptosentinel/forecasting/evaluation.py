@@ -33,7 +33,7 @@ class Evaluation(BaseModel):
         horizon_bars: how far the targets reach, and so how many of them overlap.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="strings")
 
     best: str
     candidates: dict[str, dict[str, float]]
@@ -49,7 +49,7 @@ def read_parts(folders: Sequence[Path]) -> dict[str, tuple[Part, Path]]:
     """The parts that training tasks left behind, by name.
 
     Raises:
-        PipelineError: a folder holds no part, or two parts saw different rows.
+        PipelineError: a folder holds no part, a part is missing, or two saw different rows.
     """
     parts: dict[str, tuple[Part, Path]] = {}
     for folder in folders:
@@ -59,6 +59,8 @@ def read_parts(folders: Sequence[Path]) -> dict[str, tuple[Part, Path]]:
             raise PipelineError("evaluate", f"{folder} holds no trained part ({error}).") from error
         parts[part.name] = part, folder
     windows = {part.data for part, _ in parts.values()}
+    if missing := {DIRECTION, RANDOM_WALK, REGIME} - parts.keys():
+        raise PipelineError("evaluate", f"there is no trained {' and no '.join(sorted(missing))}.")
     if len(windows) != 1:
         raise PipelineError("evaluate", f"the parts were trained on {len(windows)} different sets of rows.")
     return parts
@@ -73,8 +75,8 @@ def evaluate(folders: Sequence[Path]) -> Evaluation:
     parts = read_parts(folders)
     frames = {name: pd.read_parquet(folder / HOLDOUT_FILE) for name, (_, folder) in parts.items()}
     candidates = {name: score_returns(frame) for name, frame in frames.items() if name not in {DIRECTION, REGIME}}
-    # Ties go to the random walk, then to whoever comes first by name: a rule, not an accident of order.
-    best = min(candidates, key=lambda name: (candidates[name]["rmse"], name != RANDOM_WALK, name))
+    # Ties go to the random walk, then to whoever comes first by name: a rule, not an accident of order. NaN comes last.
+    best = min(candidates, key=lambda n: (np.nan_to_num(candidates[n]["rmse"], nan=np.inf), n != RANDOM_WALK, n))
     winner = frames[best]
     direction, confusion = score_direction(frames[DIRECTION])
     labels = frames[REGIME]["forecast"].to_numpy(int)

@@ -14,15 +14,17 @@ SUSPECT_ACCURACY = 0.58
 def judge(evaluation: Evaluation) -> Gate:
     """Judges what was measured on the holdout.
 
-    A bundle is refused when a figure is not finite, when its best candidate is worse than the random walk (which cannot
-    happen while the random walk is a candidate), or when a direction accuracy is too good to be true. A bundle whose
-    best candidate *is* the random walk is promoted: it brings intervals, regimes and direction learnt from data.
+    A bundle is refused when a candidate's figure is not finite, when its best candidate is worse than the random walk
+    (which cannot happen while the random walk is a candidate), or when a direction accuracy is too good to be true. A
+    bundle whose best candidate *is* the random walk is promoted: it brings intervals, regimes and direction learnt from
+    data.
     """
     faults, reasons = [], []
     best = evaluation.candidates[evaluation.best]
     walk = evaluation.candidates[RANDOM_WALK]
-    if not all(math.isfinite(value) for value in best.values()):
-        faults.append(f"a metric of {evaluation.best} is not a number: nothing moved in the holdout")
+    for name, metrics in evaluation.candidates.items():
+        if broken := [metric for metric, value in metrics.items() if not math.isfinite(value)]:
+            faults.append(f"{name} has no finite {' and '.join(broken)}: it diverged, or nothing moved in the holdout")
     if best["rmse"] > walk["rmse"]:
         faults.append(f"{evaluation.best} is worse than the random walk (RMSE {best['rmse']:.3g} > {walk['rmse']:.3g})")
     accuracies = {

@@ -76,7 +76,8 @@ def train_part(name: str, rows: Dataset, snapshot: Snapshot, settings: TrainingS
         folder: where to write; it may exist.
 
     Raises:
-        NotEnoughDataError: fewer training rows than `settings.min_rows`, or no holdout rows.
+        NotEnoughDataError: fewer training rows than `settings.min_rows`, no holdout rows, or a market that moves one
+            way only.
     """
     training, holdout = rows.split(settings.holdout_share)
     if len(training) < settings.min_rows or len(holdout) == 0:
@@ -113,8 +114,16 @@ def train_part(name: str, rows: Dataset, snapshot: Snapshot, settings: TrainingS
 
 def _fit(name: str, rows: Dataset, settings: TrainingSettings) -> tuple[Any, ModelEntry, str, list[str]]:
     if name == DIRECTION:
+        up = rows.y > 0
+        if up.all() or not up.any():
+            raise NotEnoughDataError(
+                f"Training rows after which the price {'does not rise' if up.any() else 'rises'}",
+                have=0,
+                need=1,
+                remedy="The random walk stays champion until the market moves both ways.",
+            )
         classifier = make_direction_classifier(settings.preset, settings.seed)
-        return classifier.fit(rows.X, rows.y > 0), ModelEntry(target="direction"), "probabilities", []
+        return classifier.fit(rows.X, up), ModelEntry(target="direction"), "probabilities", []
     if name == REGIME:
         pipeline, regimes = fit_regimes(rows.X, rows.names, settings.seed)
         return pipeline, ModelEntry(target="regime"), "label", regimes

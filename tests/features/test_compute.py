@@ -15,7 +15,7 @@ from cryptosentinel.market.bars import PRICES, Interval, make_bars
 from tests.builders import FIVE, make_random_bars
 from tests.features.builders import SPEC, differing, make_rough_bars, one_row, rough_bars
 
-properties = settings(max_examples=40, deadline=None, derandomize=True)
+properties = settings(max_examples=25, deadline=None, derandomize=True)
 seeds = st.integers(0, 2**32 - 1)
 
 

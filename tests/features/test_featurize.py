@@ -148,7 +148,7 @@ accidents = st.lists(
 )
 
 
-@settings(max_examples=25, deadline=None, derandomize=True)
+@settings(max_examples=12, deadline=None, derandomize=True)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 899), accidents)
 def test_step_by_step_ends_where_all_at_once_does(
     seed: int, begin: int, steps: list[tuple[Callable[..., None], int]]

@@ -1,0 +1,131 @@
+"""What every candidate in the table is held to, with every preset, by being listed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from cryptosentinel.bundle import load_native, merge_onnx, save_native, to_onnx
+from cryptosentinel.forecasting import CANDIDATES, Candidate, Dataset
+from cryptosentinel.forecasting.candidates import Preset, make_direction_classifier, predict_log_return
+from cryptosentinel.forecasting.regimes import fit_regimes
+from tests.forecasting.builders import make_dataset, stress_rows
+
+PRESETS: tuple[Preset, ...] = get_args(Preset)
+LEARNERS = [candidate for candidate in CANDIDATES.values() if candidate.make]
+every_candidate = pytest.mark.parametrize("candidate", LEARNERS, ids=lambda candidate: candidate.name)
+every_preset = pytest.mark.parametrize("preset", PRESETS)
+ROWS = {"default": 1_200, "classic": 300}  # `classic` is thirty times as dear
+COLUMNS = len(make_dataset().names)
+
+
+def rows_for(preset: Preset) -> Dataset:
+    return make_dataset().rows(slice(0, ROWS[preset]))
+
+
+def fit(candidate: Candidate, preset: Preset, rows: Dataset, seed: int = 0) -> Any:
+    assert candidate.make
+    y = rows.y / rows.scale if candidate.target(preset) == "standardised" else rows.y
+    return candidate.make(preset, seed, 1).fit(rows.X, y)
+
+
+def scale_of(X: np.ndarray) -> np.ndarray:
+    rows = make_dataset()
+    return X[:, rows.names.index("realised_volatility_36")].astype(np.float64) * np.sqrt(rows.horizon_bars)
+
+
+def run(model: Any, X: np.ndarray, output: str) -> np.ndarray:
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    return session.run([output], {"features": X})[0]
+
+
+@every_preset
+@every_candidate
+def test_a_candidate_keeps_its_answers_through_onnx_and_through_its_file(
+    candidate: Candidate, preset: Preset, tmp_path: Path
+) -> None:
+    rows = rows_for(preset)
+    estimator = fit(candidate, preset, rows)
+    X = stress_rows(rows, 10_000)
+    forecast = predict_log_return(candidate, preset, estimator, X, scale_of(X))
+    assert forecast.shape == (10_000,)
+    assert np.isfinite(forecast).all()
+    assert np.ptp(forecast) > 0, "it says the same of every row"
+
+    answer = run(to_onnx(estimator, COLUMNS), X, "variable").reshape(-1).astype(np.float64)
+    answer = answer * scale_of(X) if candidate.target(preset) == "standardised" else answer
+    assert np.abs(answer - forecast).max() <= 1e-5
+
+    path = save_native(estimator, tmp_path, candidate.name)
+    np.testing.assert_array_equal(load_native(path).predict(X), estimator.predict(X))
+
+
+@every_preset
+@every_candidate
+def test_a_candidate_is_the_same_for_the_same_seed(candidate: Candidate, preset: Preset) -> None:
+    rows = rows_for(preset).rows(slice(0, 200))
+    first, second = fit(candidate, preset, rows, seed=3), fit(candidate, preset, rows, seed=3)
+    np.testing.assert_array_equal(first.predict(rows.X), second.predict(rows.X))
+
+
+@every_preset
+@every_candidate
+def test_a_candidate_learns_what_there_is_to_learn(candidate: Candidate, preset: Preset) -> None:
+    rows = make_dataset().rows(slice(0, 600 if preset == "classic" else 1_500))
+    X = rows.X.copy()
+    X[:, 0] = rows.y / rows.scale
+    planted = replace(rows, X=X)
+    training, holdout = planted.split(0.3)
+    forecast = predict_log_return(candidate, preset, fit(candidate, preset, training), holdout.X, holdout.scale)
+    assert np.corrcoef(forecast, holdout.y)[0, 1] > 0.5
+
+
+def test_the_random_walk_says_that_the_price_stays() -> None:
+    walk = CANDIDATES["random_walk"]
+    X = make_dataset().X[:5]
+    assert walk.make is None
+    assert predict_log_return(walk, "default", None, X, scale_of(X)).tolist() == [0, 0, 0, 0, 0]
+
+
+@every_preset
+def test_the_direction_classifier_keeps_its_answers(preset: Preset, tmp_path: Path) -> None:
+    rows = rows_for(preset)
+    classifier = make_direction_classifier(preset, 0).fit(rows.X, rows.y > 0)
+    X = stress_rows(rows, 10_000)
+    expected = classifier.predict_proba(X)
+    np.testing.assert_allclose(run(to_onnx(classifier, COLUMNS), X, "probabilities"), expected, atol=1e-5)
+    loaded = load_native(save_native(classifier, tmp_path, "direction"))
+    np.testing.assert_array_equal(loaded.predict_proba(X), expected)
+
+
+def test_the_regimes_keep_their_answers(tmp_path: Path) -> None:
+    rows = make_dataset()
+    pipeline, _ = fit_regimes(rows.X, rows.names, 0)
+    X = stress_rows(rows, 10_000)
+    expected = pipeline.predict(X)
+    assert (run(to_onnx(pipeline, COLUMNS), X, "label").reshape(-1) == expected).mean() >= 0.999
+    np.testing.assert_array_equal(load_native(save_native(pipeline, tmp_path, "regime")).predict(X), expected)
+
+
+def test_models_in_one_graph_answer_as_each_alone() -> None:
+    rows = rows_for("default")
+    X = stress_rows(rows, 500)
+    classifier = make_direction_classifier("default", 0).fit(rows.X, rows.y > 0)
+    pipeline, _ = fit_regimes(rows.X, rows.names, 0)
+    graphs = {
+        **{c.name: (to_onnx(fit(c, "default", rows), COLUMNS), "variable") for c in LEARNERS},
+        "twin": (to_onnx(fit(CANDIDATES["ridge"], "default", rows), COLUMNS), "variable"),
+        "direction": (to_onnx(classifier, COLUMNS), "probabilities"),
+        "regime": (to_onnx(pipeline, COLUMNS), "label"),
+    }
+    alone = {name: run(model, X, output) for name, (model, output) in graphs.items()}
+    merged = merge_onnx(graphs)
+    assert [value.name for value in merged.graph.input] == ["features"]
+    assert [value.name for value in merged.graph.output] == list(graphs)
+    for name, expected in alone.items():
+        np.testing.assert_array_equal(run(merged, X, name), expected, err_msg=name)

@@ -1,0 +1,22 @@
+"""One trained field for all tests of this room: training it takes a few seconds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cryptosentinel.bundle import Bundle
+from tests.forecasting.builders import make_bundle, make_dataset, make_settings, train_all
+
+
+@pytest.fixture(scope="session")
+def parts(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """The folders of every part, trained on noise with the default preset. Tests only read them."""
+    return train_all(make_dataset(), tmp_path_factory.mktemp("parts"), make_settings())
+
+
+@pytest.fixture(scope="session")
+def bundle(parts: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """The bundle made of them. Tests only read it."""
+    return make_bundle(tmp_path_factory.mktemp("bundles") / "noise", parts, make_settings())
