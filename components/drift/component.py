@@ -12,7 +12,7 @@ def drift(
     report: dsl.Output[dsl.Markdown],
     metrics: dsl.Output[dsl.Metrics],
 ) -> str:
-    """Checks drift, and pins the table versions that every training task of this run reads.
+    """Compacts the tables, checks drift, and pins the table versions that every training task of this run reads.
 
     Returns the snapshot as JSON, or nothing where it has too few rows to train on. (One output, since Kubeflow's local
     runner resolves only a lone one in a condition.)
@@ -22,6 +22,7 @@ def drift(
     from cryptosentinel.forecasting import enough_rows, take_snapshot
 
     with step("drift", settings, as_of) as workspace:
+        workspace.storage.maintain()  # before anything is pinned: it rewrites files
         store, asset = workspace.storage.features, workspace.settings.market.asset
         snapshot = take_snapshot(store, workspace.spec, asset, workspace.settings.training.window_days)
         count, needed = enough_rows(store, workspace.spec, asset, snapshot, workspace.settings)
