@@ -170,7 +170,8 @@ def answer_of(response: InferResponse, rows: int) -> Answer:
     """
     outputs = {output.name: output for output in response.outputs}
     try:
-        version = int(to_http_parameters(response.parameters or {})[BUNDLE_VERSION])
+        parameters = to_http_parameters(response.parameters or {})
+        version, horizon_bars = int(parameters[BUNDLE_VERSION]), int(parameters["horizon_bars"])
         numbers = {name: _output(outputs[name], rows) for name in NUMBERS}
         names = {name: np.array(outputs[name].data, dtype=np.str_).reshape(rows) for name in NAMES}
         prices = {
@@ -183,7 +184,7 @@ def answer_of(response: InferResponse, rows: int) -> Answer:
             f"The predictor's answer is not a forecast ({type(error).__name__}: {error}).",
             remedy="Check that `serving.url` and `serving.model_name` name a predictor of this release.",
         ) from error
-    return Answer(Inference(**numbers, **names, by_model=prices), version)
+    return Answer(Inference(**numbers, **names, by_model=prices), version, horizon_bars)
 
 
 def _output(output: InferOutput, rows: int) -> Array:

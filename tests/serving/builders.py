@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -41,6 +42,15 @@ def make_rows(count: int, *, warm: bool = True, seed: int = 0) -> Rows:
         features=features if warm else None,
         spec_hash=SPEC.hash,
     )
+
+
+def instances(count: int) -> list[dict[str, Any]]:
+    """`make_rows` in the V1 form."""
+    rows = make_rows(count)
+    return [
+        {"close": close, "features": dict(zip(SPEC.model_names, row, strict=True))}
+        for close, row in zip(rows.close.tolist(), rows.features.tolist(), strict=True)
+    ]
 
 
 def make_random_walk(path: Path) -> Bundle:

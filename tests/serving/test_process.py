@@ -6,18 +6,16 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
 from cryptosentinel.errors import ServingError
-from serving import process, running_predictor, start_predictor
+from serving import process, running_predictor, server, start_predictor
 from serving.state import read_state, remove_state, state_path, write_state
-from tests.serving.builders import make_random_walk
+from tests.serving.builders import instances, make_random_walk
 from tests.serving.conftest import MARKET, settings_for
-from tests.serving.test_tensors import instances
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -64,6 +62,14 @@ def test_a_port_in_use_is_named_with_its_setting(running, tmp_path, setting):
     assert "exit code 1" in str(raised.value)
 
 
+def test_answers_need_not_wait_for_another_packet():
+    with server._listen("127.0.0.1", 0, "x") as listener, socket.create_connection(listener.getsockname()):
+        accepted, _ = listener.accept()
+        with accepted:
+            # What asyncio asks before it sets TCP_NODELAY.
+            assert accepted.proto == socket.IPPROTO_TCP
+
+
 def test_a_state_file_of_a_dead_process_counts_for_nothing(tmp_path):
     write_state(state_path(tmp_path), url="http://x", grpc="x", model_name="m")
     assert running_predictor(tmp_path) == "http://x"
@@ -107,17 +113,20 @@ def test_what_it_accepted_is_answered_before_it_ends(tmp_path):
         assert "bundle_version=5" in wait_for_line(child, " ready ")
         address = urlsplit(json.loads(state.read_text())["url"])
         body = json.dumps({"instances": instances(1)}).encode()
-        head = f"POST /v1/models/cryptosentinel:predict HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n\r\n"
+        head = (
+            f"POST /v1/models/cryptosentinel:predict HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n"
+            "expect: 100-continue\r\n\r\n"
+        )
         with socket.create_connection((address.hostname, address.port)) as connection:
-            connection.sendall(head.encode() + body[:100])
-            threading.Event().wait(0.3)  # until the server has read the head
+            connection.sendall(head.encode())
+            assert b" 100 " in connection.recv(65536)  # now it waits for the body
             child.send_signal(signal.SIGTERM)
             while True:  # until it listens no more
                 try:
                     socket.create_connection((address.hostname, address.port), timeout=1).close()
                 except OSError:
                     break
-            connection.sendall(body[100:])
+            connection.sendall(body)
             answered = b"".join(iter(lambda: connection.recv(65536), b""))
         assert child.wait(20) == 0
     assert answered.startswith(b"HTTP/1.1 200")

@@ -19,8 +19,7 @@ from kserve.protocol.infer_type import RequestedOutput, to_http_parameters
 from cryptosentinel.bundle import Inference
 from cryptosentinel.features import SCALE_FEATURE
 from serving.tensors import request_of
-from tests.serving.builders import COUNT, SPEC, make_rows
-from tests.serving.test_tensors import instances
+from tests.serving.builders import COUNT, SPEC, instances, make_rows
 
 MODEL = "cryptosentinel"
 

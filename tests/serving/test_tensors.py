@@ -23,7 +23,7 @@ from serving.tensors import (
     response_to,
     rows_of,
 )
-from tests.serving.builders import COUNT, SPEC, make_random_walk, make_rows
+from tests.serving.builders import COUNT, SPEC, instances, make_random_walk, make_rows
 
 
 @pytest.fixture(scope="module")
@@ -170,14 +170,6 @@ def test_what_is_no_forecast_is_not_taken_for_one(bundle, spoil):
         response.outputs[0].data = [1.0, None]
     with pytest.raises(ServingError, match="not a forecast"):
         answer_of(response, 2)
-
-
-def instances(count: int) -> list[dict[str, Any]]:
-    rows = make_rows(count)
-    return [
-        {"close": close, "features": dict(zip(SPEC.model_names, row, strict=True))}
-        for close, row in zip(rows.close.tolist(), rows.features.tolist(), strict=True)
-    ]
 
 
 def test_v1_features_are_found_by_name_in_any_order(bundle):
