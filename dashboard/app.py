@@ -1,0 +1,26 @@
+"""The dashboard's entry: `streamlit run dashboard/app.py -- --settings JSON`, as `cryptosentinel up` starts it.
+
+The JSON is `Settings.public_json()`; without it, the market used last on this machine is shown.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import streamlit as st
+
+from dashboard import shell
+
+st.set_page_config("CryptoSentinel", page_icon=str(Path(__file__).with_name("icon.svg")), layout="wide")
+page = st.navigation([st.Page("pages/home.py", title="Home", icon=":material/home:", default=True)])
+
+
+@st.fragment(run_every=shell.REFRESH_S)
+@shell.explained
+def header() -> None:
+    """On every page."""
+    shell.header()
+
+
+header()
+shell.explained(page.run)()

@@ -1,0 +1,243 @@
+"""Plotly figures of the market and its forecasts. Knows no Streamlit; text and grid take the theme's colours.
+
+Colours are of the Okabe-Ito kind, told apart with any colour vision, and dark enough for a white page and light enough
+for a black one; what they say is said by shape as well. Plotly reads markup in texts, so texts from data stay out.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from cryptosentinel.market.bars import Interval
+from dashboard.text import decimals, price
+
+UP, DOWN, FORECAST, QUIET = "#2a86d1", "#d9751c", "#9a6bdc", "#8a929e"
+FILL_80, FILL_95, FILL_PAST = "rgba(154,107,220,.32)", "rgba(154,107,220,.15)", "rgba(138,146,158,.17)"
+# The outcome's sign and colour, as in `text.OUTCOMES`.
+MARKERS = {"correct": ("circle", UP), "incorrect": ("x", DOWN), "flat": ("line-ew-open", QUIET)}
+CONFIG = {
+    "displaylogo": False,
+    "modeBarButtons": [["zoom2d", "pan2d", "resetScale2d", "toImage"]],
+    "scrollZoom": False,
+}
+_FAN_STEPS = 12
+
+
+def price_chart(
+    bars: pd.DataFrame, forecasts: pd.DataFrame, interval: Interval, now: datetime, start: datetime
+) -> go.Figure:
+    """Candles, the newest forecast as a fan to its target, and what was forecast for the time before.
+
+    Args:
+        bars: by time, at least one.
+        forecasts: rows of the forecast log, by `made_at`; the last is drawn as a fan if its target is yet to come.
+        interval: of the bars, for what counts as a gap.
+        now: the market's clock.
+        start: the left edge.
+    """
+    figure = _figure(height=460)
+    newest = forecasts.iloc[-1] if len(forecasts) and forecasts["target_at"].iloc[-1] >= now else None
+    past = forecasts[forecasts["target_at"] <= pd.Timestamp(now)]
+    past = past[past["target_at"] >= pd.Timestamp(start)]
+    gap, digits = 1.5 * interval.delta, _format(bars["close"].iloc[-1])
+
+    _band(figure, past["target_at"], past["lower_80"], past["upper_80"], gap, FILL_PAST, "its 80% band", rank=3)
+    x, y = _line(past["target_at"], past["predicted_price"], gap)
+    figure.add_scatter(
+        x=x,
+        y=y,
+        mode="lines",
+        name="past forecast",
+        legendrank=2,
+        line={"color": QUIET, "width": 1.5, "dash": "dot"},
+        hovertemplate=f"%{{y:{digits}}}",
+    )
+    figure.add_candlestick(
+        x=_naive(bars["timestamp"]),
+        **{side: bars[side] for side in ("open", "high", "low", "close")},
+        name="price",
+        legendrank=1,
+        # A bar ends with its close, where the forecasts begin and are settled; so it stands between its times.
+        xperiod=1000 * interval.seconds,
+        xperiodalignment="middle",
+        increasing={"line": {"color": UP, "width": 1.2}, "fillcolor": "rgba(0,0,0,0)"},
+        decreasing={"line": {"color": DOWN, "width": 1.2}, "fillcolor": DOWN},
+    )
+    if newest is not None:
+        _fan(figure, newest)
+    _price_tag(figure, bars["close"].iloc[-1])
+    figure.add_vline(x=_naive_time(now), line={"color": QUIET, "width": 1, "dash": "dash"})
+    end = max(pd.Timestamp(now), newest["target_at"]) if newest is not None else pd.Timestamp(now)
+    margin = 0.02 * (end - pd.Timestamp(start))
+    figure.update_xaxes(range=[_naive_time(start), _naive_time(end + margin)], rangeslider_visible=False)
+    figure.update_yaxes(range=_reach(bars[bars["timestamp"] >= pd.Timestamp(start)], past, newest))
+    return figure
+
+
+def error_chart(forecasts: pd.DataFrame, interval: Interval) -> go.Figure:
+    """How far actual prices lay from their forecasts, in percent of the forecast, against the bands that they had.
+
+    Args:
+        forecasts: rows of the forecast log whose actual price is known, by `made_at`, at least one.
+        interval: of the bars, for what counts as a gap.
+    """
+    figure = _figure(height=320)
+    centre = forecasts["predicted_price"]
+
+    def off(values: pd.Series) -> pd.Series:
+        return 100 * (values / centre - 1)
+
+    gap, digits = 1.5 * interval.delta, _format(centre.iloc[-1])
+    for level, fill in ((95, FILL_95), (80, FILL_80)):
+        lower, upper = off(forecasts[f"lower_{level}"]), off(forecasts[f"upper_{level}"])
+        _band(figure, forecasts["target_at"], lower, upper, gap, fill, f"{level}% band")
+    for outcome, (symbol, colour) in MARKERS.items():
+        rows = forecasts["outcome"] == outcome
+        figure.add_scatter(
+            x=_naive(forecasts.loc[rows, "target_at"]),
+            y=off(forecasts["actual_price"])[rows],
+            customdata=forecasts.loc[rows, ["actual_price", "predicted_price"]],
+            mode="markers",
+            name=outcome,
+            marker={"symbol": symbol, "color": colour, "size": 7, "line": {"color": colour, "width": 1.5}},
+            hovertemplate=f"%{{y:+.2f}}%: %{{customdata[0]:{digits}}}, forecast %{{customdata[1]:{digits}}}",
+        )
+    figure.add_hline(y=0, line={"color": FORECAST, "width": 1, "dash": "dot"})
+    figure.update_yaxes(ticksuffix="%", tickformat="+.2~f")
+    return figure
+
+
+def _figure(height: int) -> go.Figure:
+    figure = go.Figure()
+    figure.update_layout(
+        height=height,
+        margin={"l": 8, "r": 8, "t": 36, "b": 8},
+        hovermode="x unified",
+        dragmode=False,
+        legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
+        # What a viewer zoomed into stays as it is when the figure is drawn anew.
+        uirevision="kept",
+    )
+    figure.update_xaxes(showgrid=False, hoverformat="%d %b %H:%M UTC")
+    figure.update_yaxes(side="right", tickformat=",~f", automargin=True)
+    return figure
+
+
+def _fan(figure: go.Figure, forecast: pd.Series) -> None:
+    """The bands hold at the target; on the way there they are drawn as wide as a random walk's, by the root of time."""
+    share = np.linspace(0, 1, _FAN_STEPS + 1)
+    made, target = forecast["made_at"], forecast["target_at"]
+    times = pd.Series(made + share * (target - made))
+    middle = forecast["price"] + share * (forecast["predicted_price"] - forecast["price"])
+    for level, fill in ((95, FILL_95), (80, FILL_80)):
+        lower, upper = (
+            pd.Series(middle + np.sqrt(share) * (forecast[f"{side}_{level}"] - forecast["predicted_price"]))
+            for side in ("lower", "upper")
+        )
+        _band(figure, times, lower, upper, target - made, fill, f"{level}% band")
+    ends = ", ".join(
+        f"{level}%: {price(forecast[f'lower_{level}'])} to {price(forecast[f'upper_{level}'])}" for level in (80, 95)
+    )
+    figure.add_scatter(
+        x=_naive(pd.Series([made, target])),
+        y=[forecast["price"], forecast["predicted_price"]],
+        mode="lines+markers",
+        name="forecast",
+        legendrank=4,
+        line={"color": FORECAST, "width": 2.5},
+        marker={"symbol": ["circle", "diamond"], "size": [1, 9]},
+        customdata=["", f" ({ends})"],
+        hovertemplate=f"%{{y:{_format(forecast['price'])}}}%{{customdata}}",
+    )
+
+
+def _band(
+    figure: go.Figure,
+    times: pd.Series,
+    lower: pd.Series,
+    upper: pd.Series,
+    gap: timedelta,
+    fill: str,
+    name: str,
+    *,
+    rank: int = 5,
+) -> None:
+    """A filled band; where neighbours are further apart than `gap`, it is interrupted."""
+    x: list[object] = []
+    y: list[object] = []
+    for rows in _runs(times, gap):
+        around = _naive(times.iloc[rows])
+        x += [*around, *around[::-1], None]
+        y += [*upper.iloc[rows], *lower.iloc[rows][::-1], None]
+    figure.add_scatter(
+        x=x,
+        y=y,
+        mode="lines",
+        line={"width": 0},
+        fill="toself",
+        fillcolor=fill,
+        name=name,
+        legendrank=rank,
+        hoverinfo="skip",
+    )
+
+
+def _line(times: pd.Series, values: pd.Series, gap: timedelta) -> tuple[list[object], list[object]]:
+    """The x and y of a line, interrupted likewise."""
+    runs = _runs(times, gap)
+    return (
+        [time for rows in runs for time in (*_naive(times.iloc[rows]), None)],
+        [value for rows in runs for value in (*values.iloc[rows], None)],
+    )
+
+
+def _runs(times: pd.Series, gap: timedelta) -> list[np.ndarray]:
+    """The positions of `times`, split where neighbours are further apart than `gap`."""
+    if times.empty:
+        return []
+    breaks = np.flatnonzero(times.diff().to_numpy() > pd.Timedelta(gap).to_timedelta64())
+    return np.split(np.arange(len(times)), breaks)
+
+
+def _format(value: float) -> str:
+    return f",.{decimals(value)}f"
+
+
+def _price_tag(figure: go.Figure, value: float) -> None:
+    """The newest price as a tag on the axis, as traders are used to."""
+    figure.add_hline(y=value, line={"color": QUIET, "width": 1, "dash": "dot"})
+    figure.add_annotation(
+        x=1,
+        xref="paper",
+        xanchor="left",
+        y=value,
+        text=price(value) if decimals(value) > 2 else f"{value:,.1f}",
+        showarrow=False,
+        bgcolor="#3d4654",
+        font={"color": "#ffffff", "size": 12},
+        borderpad=3,
+    )
+
+
+def _reach(bars: pd.DataFrame, past: pd.DataFrame, newest: pd.Series | None) -> list[float] | None:
+    """The prices to show, with a margin: Plotly's own choice would begin at the earliest bar, not at the left edge."""
+    values = [*bars["low"], *bars["high"], *past["lower_80"], *past["upper_80"]]
+    values += [] if newest is None else [newest["lower_95"], newest["upper_95"]]
+    if not values:
+        return None
+    low, high = min(values), max(values)
+    margin = 0.04 * (high - low)
+    return [low - margin, high + margin]
+
+
+def _naive(times: pd.Series) -> list[datetime]:
+    """Times as Plotly wants them: it would drop the zone and keep the figures, so they are made UTC's first."""
+    return [time.to_pydatetime() for time in times.dt.tz_convert("UTC").dt.tz_localize(None)]
+
+
+def _naive_time(time: datetime) -> datetime:
+    return _naive(pd.Series([pd.Timestamp(time)]))[0]

@@ -1,0 +1,194 @@
+"""What the pages show, read from the stores into small frames. Reads only, asks no network, knows no Streamlit."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import pandas as pd
+from croniter import croniter
+
+from cryptosentinel.config import ForecastSettings, ScheduleSettings, load_settings
+from cryptosentinel.market import FileSource, Quote
+from cryptosentinel.market.bars import Interval
+from cryptosentinel.market.quotes import QUOTE_WINDOW, quote_from_bars
+from cryptosentinel.predicting import record
+from cryptosentinel.storage import RegisteredModel
+from cryptosentinel.workspace import Workspace, stored_workspace
+from dashboard.text import DIRECTIONS, OUTCOMES, PENDING, name
+
+RECORD_WINDOW = timedelta(days=7)
+
+
+def open_market(settings_json: str | None) -> Workspace:
+    """Opens the market of `Settings.public_json`, or, without, the one that this machine used last.
+
+    Raises:
+        UserInputError: nothing has run here yet, or the settings cannot be followed.
+        StorageError: the store cannot be opened.
+    """
+    return stored_workspace(load_settings(overrides=json.loads(settings_json) if settings_json else None))
+
+
+def is_recorded(workspace: Workspace) -> bool:
+    """Whether the market is a recording, whose time stands still at its newest bar's close."""
+    return isinstance(workspace.source, FileSource)
+
+
+@dataclass(frozen=True)
+class Record:
+    """How forecasts have done.
+
+    Attributes:
+        counts: made, settled, correct, incorrect, flat, missed.
+        covered_80: share of actual prices within the 80% band; None while none is settled. Likewise `covered_95`.
+        hit_rate: of the settled forecasts that called a rise or a fall, and were followed by a move, the share that
+            called it right; None where there is none.
+        called: how many those are.
+    """
+
+    counts: dict[str, int]
+    covered_80: float | None
+    covered_95: float | None
+    hit_rate: float | None
+    called: int
+
+    @classmethod
+    def of(cls, forecasts: pd.DataFrame) -> Record:
+        """Of rows of the forecast log."""
+        figures = record(forecasts)
+        called = forecasts[forecasts["direction"].isin(["up", "down"])]
+        right, wrong = ((called["outcome"] == outcome).sum() for outcome in ("correct", "incorrect"))
+        return cls(
+            counts={name: figures[name] for name in ("made", "settled", "correct", "incorrect", "flat", "missed")},
+            covered_80=figures["covered_80"],
+            covered_95=figures["covered_95"],
+            hit_rate=float(right / (right + wrong)) if right + wrong else None,
+            called=int(right + wrong),
+        )
+
+
+@dataclass(frozen=True)
+class Home:
+    """The market and its forecasts at one moment: what the first page shows.
+
+    Attributes:
+        now: the market's clock: the wall clock, or a recording's newest close.
+        clock: the wall clock.
+        recorded: whether the market is a recording.
+        interval: of the bars.
+        limits: the settings of forecasts.
+        bars: those of the last 25 hours, by time, at least one.
+        quote: the market at the newest close.
+        forecasts: those of the last `RECORD_WINDOW`, by `made_at`.
+        alerts: the open ones, newest first.
+        model: the version that made the newest forecast; None where there is none, or it left the registry.
+    """
+
+    now: datetime
+    clock: datetime
+    recorded: bool
+    interval: Interval
+    limits: ForecastSettings
+    bars: pd.DataFrame
+    quote: Quote
+    forecasts: pd.DataFrame
+    alerts: pd.DataFrame
+    model: RegisteredModel | None
+
+    @property
+    def forecast(self) -> pd.Series | None:
+        """The newest forecast."""
+        return None if self.forecasts.empty else self.forecasts.iloc[-1]
+
+    @property
+    def age(self) -> timedelta:
+        """How old the newest close is, by the market's clock."""
+        return self.now - self.quote.at
+
+    @property
+    def stale(self) -> bool:
+        """Whether the bars are older than what may be forecast from."""
+        return self.age.total_seconds() > self.limits.max_data_age_s
+
+    @property
+    def expired(self) -> bool:
+        """Whether the newest forecast's target has passed, so that it says nothing about what is to come."""
+        return self.forecast is not None and self.forecast["target_at"] < self.now
+
+
+def read_home(workspace: Workspace, clock: datetime) -> Home | None:
+    """Reads what the first page shows; None while there is no bar.
+
+    Args:
+        workspace: the market.
+        clock: the wall clock.
+
+    Raises:
+        StorageError: a store cannot be read.
+    """
+    storage, asset, interval = workspace.storage, workspace.settings.market.asset, workspace.spec.interval
+    newest = storage.features.last_timestamp(asset)
+    if newest is None:
+        return None
+    closed_at = newest + interval.delta
+    recorded = is_recorded(workspace)
+    now = closed_at if recorded else clock
+    bars = storage.features.read_bars(asset, newest - QUOTE_WINDOW, closed_at)
+    forecasts = storage.log.read_forecasts(asset, now - RECORD_WINDOW)
+    versions = {model.version: model for model in storage.registry.versions()}
+    return Home(
+        now=now,
+        clock=clock,
+        recorded=recorded,
+        interval=interval,
+        limits=workspace.settings.forecast,
+        bars=bars,
+        quote=quote_from_bars(asset, bars, interval, closed_at),
+        forecasts=forecasts,
+        alerts=storage.log.read_alerts(asset, open_only=True),
+        model=versions.get(int(forecasts["bundle_version"].iloc[-1])) if len(forecasts) else None,
+    )
+
+
+def forecast_table(forecasts: pd.DataFrame, count: int) -> pd.DataFrame:
+    """The newest forecasts as a table for people, newest first.
+
+    Columns: `For`, `Direction`, `Outcome`, `Forecast`, `Actual`, `Error` (forecast less actual), `80% from`, `80% to`,
+    `P(rise)` in percent, `Price` (when it was made), `Made`, `Model`, `Bundle`.
+    """
+    rows = forecasts.iloc[::-1].head(count)
+    return pd.DataFrame(
+        {
+            "For": rows["target_at"],
+            "Direction": rows["direction"].map(DIRECTIONS),
+            "Outcome": rows["outcome"].map(OUTCOMES).fillna(PENDING),
+            "Forecast": rows["predicted_price"],
+            "Actual": rows["actual_price"],
+            "Error": rows["error"],
+            "80% from": rows["lower_80"],
+            "80% to": rows["upper_80"],
+            "P(rise)": 100 * rows["p_up"],
+            "Price": rows["price"],
+            "Made": rows["made_at"],
+            "Model": rows["champion"].map(name),
+            "Bundle": rows["bundle_version"],
+        }
+    ).reset_index(drop=True)
+
+
+def since(rows: pd.DataFrame, column: str, start: datetime) -> pd.DataFrame:
+    """The rows whose time in `column` is `start` or later."""
+    return rows[rows[column] >= pd.Timestamp(start)].reset_index(drop=True)
+
+
+def settled(rows: pd.DataFrame) -> pd.DataFrame:
+    """The forecasts whose actual price is known."""
+    return rows[rows["actual_price"].notna()].reset_index(drop=True)
+
+
+def next_run(schedules: ScheduleSettings, pipeline: str, after: datetime) -> datetime:
+    """When a pipeline (`feature`, `training` or `inference`) runs next after a time, by its schedule."""
+    tick: datetime = croniter(getattr(schedules, pipeline), after, second_at_beginning=True).get_next(datetime)
+    return tick

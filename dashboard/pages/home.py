@@ -1,0 +1,141 @@
+"""The first page: the price, the forecast with its uncertainty, how good forecasts have been, what is wrong."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import streamlit as st
+
+from dashboard import charts, parts, shell, text
+from dashboard.data import RECORD_WINDOW, Home, Record, forecast_table, is_recorded, next_run, settled, since
+
+HOURS = (3, 6, 12, 24)
+TABLE_ROWS = 36
+
+
+@st.fragment(run_every=shell.REFRESH_S)
+@shell.explained
+def live() -> None:
+    """The whole page in one piece, so that its parts show the same moment."""
+    home = shell.home()
+    if home is None:
+        st.info(f"No bars yet. The feature pipeline brings them {_when('feature')}; forecasts follow.")
+        return
+    _state(home)
+    with st.container(horizontal=True, gap="small"):
+        _price(home)
+        _forecast(home)
+    hours = _chart(home)
+    if len(home.forecasts):
+        _past(home, hours)
+
+
+def _when(pipeline: str) -> str:
+    workspace = shell.market()
+    if is_recorded(workspace):
+        return "when the recording is replayed"
+    return f"at {next_run(workspace.settings.schedules, pipeline, datetime.now(UTC)):%H:%M} UTC"
+
+
+def _state(home: Home) -> None:
+    """How old the data is, the open alerts, and what does not go on."""
+    closed = f"{text.clock(home.quote.at, home.clock)} UTC"
+    with st.container(horizontal=True, gap="small"):
+        if home.recorded:
+            st.badge(f"Ends at {closed}", icon=":material/schedule:", color="gray")
+        elif home.stale:
+            st.badge(f"STALE: {closed}, {text.duration(home.age)} ago", icon=":material/warning:", color="orange")
+        else:
+            st.badge(f"{closed}, {text.duration(home.age)} ago", icon=":material/schedule:", color="gray")
+        if home.alerts.empty:
+            st.badge("No open alerts", icon=":material/check:", color="gray")
+    if home.stale:
+        st.warning(
+            f"No forecast is made from bars this old. The feature pipeline runs again {_when('feature')}; "
+            "its log says why it brought nothing newer.",
+            icon=":material/warning:",
+        )
+    elif home.expired:
+        st.warning(
+            f"The newest forecast was for {text.clock(home.forecast['target_at'], home.clock)} UTC, which is past. The "
+            f"inference pipeline runs again {_when('inference')}; its log says why it made none.",
+            icon=":material/warning:",
+        )
+    parts.alerts(home.alerts, home.clock)
+
+
+def _price(home: Home) -> None:
+    day = home.quote.change_24h
+    parts.card(
+        f"Price, {text.plain(shell.market().settings.market.currency.upper())}",
+        text.price(home.quote.price),
+        "24 h: not known" if day is None else f"{text.arrow(day)} {text.change(day)} in 24 h",
+        parts.tone(day or 0),
+    )
+
+
+def _forecast(home: Home) -> None:
+    forecast = home.forecast
+    if forecast is None:
+        st.info(f"No forecast yet. The inference pipeline makes the first {_when('inference')}.")
+        return
+    predicted = forecast["predicted_price"]
+    move = predicted / forecast["price"] - 1
+    parts.card(
+        f"Forecast for {text.clock(forecast['target_at'], home.now)} UTC",
+        text.price(predicted),
+        f"{text.DIRECTIONS[forecast['direction']]} {text.change(move)}",
+        parts.tone(move),
+    )
+    lower, upper = forecast["lower_80"], forecast["upper_80"]
+    parts.card(
+        "Likely range, 80%",
+        text.spread(lower, upper, predicted),
+        f"{text.price(lower)} to {text.price(upper)}",
+    )
+    parts.card("Chance of a rise", text.share(forecast["p_up"]), f"confidence {text.share(forecast['confidence'])}")
+    made = f"at {text.clock(forecast['made_at'], home.now)} UTC"
+    parts.card("Market regime", text.plain(text.name(forecast["regime"])), made)
+    age = "" if home.model is None else f", {text.duration(home.clock - home.model.registered_at)} old"
+    version = f"bundle {forecast['bundle_version']}{age}"
+    parts.card("Model", text.plain(text.name(forecast["champion"])), version)
+
+
+def _chart(home: Home) -> int:
+    with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
+        st.header("Price and forecast", anchor=False, width="content")
+        hours = st.segmented_control(
+            "Hours shown",
+            HOURS,
+            default=6,
+            required=True,
+            format_func=lambda count: f"{count}h",
+            key="hours",
+            bind="query-params",
+            label_visibility="collapsed",
+        )
+    start = home.now - timedelta(hours=hours)
+    figure = charts.price_chart(home.bars, home.forecasts, home.interval, home.now, start)
+    figure.update_layout(uirevision=f"{hours}")
+    st.plotly_chart(figure, key="price", config=charts.CONFIG, alt="Candlesticks of the price, and the forecast")
+    return hours
+
+
+def _past(home: Home, hours: int) -> None:
+    left, right = st.columns([3, 2], gap="medium")
+    with left:
+        st.header("Actual price against forecast", anchor=False)
+        recent = settled(since(home.forecasts, "target_at", home.now - timedelta(hours=hours)))
+        if recent.empty:
+            st.caption("No forecast for these hours has been settled yet.")
+        else:
+            figure = charts.error_chart(recent, home.interval)
+            st.plotly_chart(figure, key="errors", config=charts.CONFIG, alt="Errors of past forecasts and their bands")
+    with right:
+        st.header(f"Record of the last {RECORD_WINDOW.days} days", anchor=False)
+        parts.record(Record.of(home.forecasts))
+    st.header("Latest forecasts", anchor=False)
+    parts.forecasts(forecast_table(home.forecasts, TABLE_ROWS), text.decimals(home.quote.price))
+
+
+live()

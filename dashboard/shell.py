@@ -1,0 +1,90 @@
+"""What every page shares: the market that was asked for, one read for all viewers, badges, and errors in words."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import logging
+import secrets
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import streamlit as st
+
+from cryptosentinel.errors import StorageError, UserInputError
+from cryptosentinel.workspace import Workspace
+from dashboard.data import Home, is_recorded, open_market, read_home
+from dashboard.text import name, plain
+
+# How often live parts look for something new. A read is shared by all viewers for as long.
+REFRESH_S = 15
+
+logger = logging.getLogger("cryptosentinel.dashboard")
+
+
+def settings_json() -> str | None:
+    """What `-- --settings JSON` gave."""
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--settings")
+    return parser.parse_known_args(sys.argv[1:])[0].settings
+
+
+# Not for ever: without --settings the market is the one used last, and that may change.
+@st.cache_resource(ttl=60, show_spinner=False)
+def _open(settings: str | None) -> Workspace:
+    return open_market(settings)
+
+
+@st.cache_data(ttl=REFRESH_S - 1, show_spinner=False)
+def _read(settings: str | None) -> Home | None:
+    return read_home(_open(settings), datetime.now(UTC))
+
+
+def market() -> Workspace:
+    """The market that this dashboard shows; raises as `data.open_market`."""
+    return _open(settings_json())
+
+
+def home() -> Home | None:
+    """What `data.read_home` read, at most `REFRESH_S` ago."""
+    return _read(settings_json())
+
+
+def header() -> None:
+    """The market's name, and how real it is."""
+    workspace = market()
+    asset, currency = workspace.settings.market.asset, workspace.settings.market.currency
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        st.title(f"{plain(name(asset))} in {plain(currency.upper())}", anchor=False, width="content")
+        if workspace.source.simulated:
+            st.badge("SIMULATED market", icon=":material/science:", color="orange", help="Its prices are invented.")
+        if is_recorded(workspace):
+            st.badge(
+                "Recorded market",
+                icon=":material/history:",
+                color="violet",
+                help="Its time stands still at the close of its newest bar.",
+            )
+
+
+def explained(part: Callable[[], None]) -> Callable[[], None]:
+    """A part of a page that says what went wrong in a sentence; the log says it in full, under the same id."""
+
+    @functools.wraps(part)
+    def shown() -> None:
+        try:
+            part()
+        except UserInputError as error:
+            st.info(plain(str(error)), icon=":material/info:")
+        except Exception as error:
+            reference = secrets.token_hex(4)
+            logger.exception("shown to a viewer as id=%s", reference)
+            what = (
+                "The store cannot be read right now; this page tries again by itself."
+                if isinstance(error, StorageError)
+                else "Something went wrong here; this page tries again by itself."
+            )
+            st.error(f"{what} The dashboard's log says more under **{reference}**.", icon=":material/cloud_off:")
+
+    return shown

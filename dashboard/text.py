@@ -1,0 +1,70 @@
+"""Figures in words, as every page writes them. Direction and outcome always have a sign beside their colour."""
+
+from __future__ import annotations
+
+import math
+import re
+from datetime import datetime, timedelta
+
+DIRECTIONS = {"up": "▲ up", "down": "▼ down", "flat": "■ stays"}
+OUTCOMES = {"correct": "● correct", "incorrect": "✕ incorrect", "flat": "▬ flat", "missed": "? missed"}
+PENDING = "… pending"
+UNKNOWN = "—"
+
+
+def plain(text: str) -> str:
+    r"""Text from data for a place that takes Markdown: nothing in it is formatted, linked, drawn or run.
+
+    >>> plain("**a** :red[b] <i>")
+    '\\*\\*a\\*\\* \\:red\\[b\\] \\<i\\>'
+    """
+    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", " ".join(text.split()))
+
+
+def decimals(price: float) -> int:
+    """How many decimals a price of this size is shown with."""
+    return 2 if abs(price) >= 10 else 6
+
+
+def price(value: float | None) -> str:
+    """A price: `107,146.50`."""
+    return UNKNOWN if value is None or math.isnan(value) else f"{value:,.{decimals(value)}f}"
+
+
+def arrow(move: float) -> str:
+    """The sign of a move: up, down or none."""
+    return DIRECTIONS["up" if move > 0 else "down" if move < 0 else "flat"][0]
+
+
+def change(value: float) -> str:
+    """A relative change, with its sign: `+0.85%`; one that rounds to nothing is `0.00%`."""
+    return f"{value:+.2%}" if round(value, 4) else "0.00%"
+
+
+def spread(lower: float, upper: float, middle: float) -> str:
+    """How far bounds reach to either side of a price, on average: `± 0.19%`."""
+    return f"± {(upper - lower) / 2 / middle:.2%}"
+
+
+def share(value: float | None) -> str:
+    """A share in whole percent: `86%`."""
+    return UNKNOWN if value is None or math.isnan(value) else f"{value:.0%}"
+
+
+def name(identifier: str) -> str:
+    """A name from the code as people write it: `random_walk` is `Random walk`."""
+    return identifier.replace("_", " ").replace("-", " ").capitalize()
+
+
+def duration(length: timedelta) -> str:
+    """A length of time in its largest unit: `40 s`, `5 min`, `3 h`, `12 days`."""
+    seconds = max(0, int(length.total_seconds()))
+    for unit, size in (("days", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= (2 * size if unit == "days" else size):
+            return f"{seconds // size} {unit}"
+    return f"{seconds} s"
+
+
+def clock(time: datetime, now: datetime) -> str:
+    """A time of day in UTC, with the date where it is another day than `now`'s."""
+    return f"{time:%H:%M}" if time.date() == now.date() else f"{time:%Y-%m-%d %H:%M}"

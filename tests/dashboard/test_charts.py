@@ -1,0 +1,117 @@
+"""What the figures show; how they look is for eyes."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+import pytest
+
+from dashboard import charts
+from dashboard.data import Home, read_home, settled
+from tests.builders import FIVE
+from tests.dashboard.builders import settings_for, with_forecasts
+
+NOW = datetime(2025, 1, 6, 12, 1, tzinfo=UTC)
+START = NOW - timedelta(hours=3)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    home = read_home(with_forecasts(settings_for(tmp_path_factory.mktemp("home")), NOW), NOW)
+    assert home is not None
+    return home
+
+
+def price_chart(home: Home, **changes: Any) -> go.Figure:
+    shown = {"bars": home.bars, "forecasts": home.forecasts, "interval": FIVE, "now": NOW, "start": START, **changes}
+    return charts.price_chart(**shown)
+
+
+def trace(figure: go.Figure, name: str) -> Any:
+    return next(figure.select_traces({"name": name}))
+
+
+def names(figure: go.Figure) -> set[str]:
+    return {trace.name for trace in figure.data}
+
+
+def test_the_fan_begins_at_the_price_and_ends_in_the_bands_at_the_target(home: Home) -> None:
+    figure, newest = price_chart(home), home.forecasts.iloc[-1]
+    for level in (80, 95):
+        band = trace(figure, f"{level}% band")
+        target = newest["target_at"].tz_localize(None)
+        at_target = sorted(y for x, y in zip(band.x, band.y, strict=True) if x == target)
+        assert at_target == pytest.approx([newest[f"lower_{level}"], newest[f"upper_{level}"]])
+        at_start = {y for x, y in zip(band.x, band.y, strict=True) if x == newest["made_at"].tz_localize(None)}
+        assert at_start == {newest["price"]}
+    assert trace(figure, "forecast").y == (newest["price"], newest["predicted_price"])
+
+
+def test_past_forecasts_are_drawn_at_their_targets_up_to_now(home: Home) -> None:
+    line = trace(price_chart(home), "past forecast")
+    drawn = dict(zip(line.x[:-1], line.y[:-1], strict=True))
+    due = home.forecasts[home.forecasts["target_at"].between(START, NOW)]
+    assert drawn == dict(zip(due["target_at"].dt.tz_localize(None), due["predicted_price"], strict=True))
+    assert len(due) == 36
+
+
+def test_a_gap_between_forecasts_is_not_drawn_over(home: Home) -> None:
+    with_gap = home.forecasts.drop(index=home.forecasts.index[30:33])
+    for name, breaks in (("past forecast", 2), ("its 80% band", 2)):
+        assert list(trace(price_chart(home, forecasts=with_gap), name).x).count(None) == breaks
+        assert list(trace(price_chart(home), name).x).count(None) == breaks - 1
+
+
+def test_a_forecast_whose_target_has_passed_gets_no_fan(home: Home) -> None:
+    later = home.forecasts["target_at"].iloc[-1] + timedelta(seconds=1)
+    assert "forecast" in names(price_chart(home, now=later - timedelta(seconds=1)))
+    assert "forecast" not in names(price_chart(home, now=later))
+
+
+def test_bars_are_drawn_without_forecasts(home: Home) -> None:
+    figure = price_chart(home, forecasts=home.forecasts.iloc[:0])
+    assert len(trace(figure, "price").x) == len(home.bars)
+    assert "forecast" not in names(figure)
+
+
+def test_what_lies_left_of_the_start_does_not_stretch_the_prices(home: Home) -> None:
+    bars = home.bars.copy()
+    bars.loc[bars["timestamp"] < START, "high"] *= 10
+    assert price_chart(home, bars=bars).layout.yaxis.range == price_chart(home).layout.yaxis.range
+    low, high = price_chart(home).layout.yaxis.range
+    shown = bars[bars["timestamp"] >= START]
+    assert low < shown["low"].min()
+    assert high > max(shown["high"].max(), home.forecasts["upper_95"].iloc[-1])
+
+
+def test_times_are_utc_whatever_zone_they_come_in(home: Home) -> None:
+    bars = home.bars.assign(timestamp=home.bars["timestamp"].dt.tz_convert("Asia/Kathmandu"))
+    assert trace(price_chart(home, bars=bars), "price").x == trace(price_chart(home), "price").x
+    assert trace(price_chart(home), "price").x[-1] == datetime(2025, 1, 6, 11, 55)  # noqa: DTZ001
+
+
+def test_rising_and_falling_bars_differ_without_colour(home: Home) -> None:
+    candles = trace(price_chart(home), "price")
+    assert candles.increasing.fillcolor.endswith(",0)")  # hollow
+    assert candles.decreasing.fillcolor == charts.DOWN
+
+
+def test_errors_are_told_apart_by_shape_and_measured_against_the_forecast(home: Home) -> None:
+    known = settled(home.forecasts)
+    figure = charts.error_chart(known, FIVE)
+    shapes = [trace(figure, outcome).marker.symbol for outcome in charts.MARKERS]
+    assert len(set(shapes)) == len(shapes)
+    points = np.concatenate([trace(figure, outcome).y for outcome in charts.MARKERS])
+    expected = 100 * (known["actual_price"] / known["predicted_price"] - 1)
+    assert sorted(points) == pytest.approx(sorted(expected))
+    assert {round(y, 9) for y in trace(figure, "80% band").y if y is not None} == {0.3, -0.3}
+
+
+def test_no_text_of_a_figure_comes_from_data(home: Home) -> None:
+    """Plotly reads markup in texts."""
+    evil = home.forecasts.assign(champion="<b>x</b>", regime="<b>x</b>", forecast_id="<b>x</b>")
+    assert "<b>" not in price_chart(home, forecasts=evil).to_json()
+    assert "<b>" not in charts.error_chart(settled(evil), FIVE).to_json()

@@ -1,0 +1,212 @@
+"""The first page in each of its states, as Streamlit runs it."""
+
+from __future__ import annotations
+
+import logging
+import re
+import shutil
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import streamlit as st
+from streamlit.testing.v1 import AppTest
+
+import dashboard.shell
+from cryptosentinel.config import Settings
+from tests.builders import make_random_bars
+from tests.dashboard.builders import an_alert, settings_for, with_bars, with_forecasts
+
+APP = Path(__file__).resolve().parents[2] / "dashboard" / "app.py"
+CARDS = ["Price, USD", "Likely range, 80%", "Chance of a rise", "Market regime", "Model"]
+
+
+@pytest.fixture(autouse=True)
+def _fresh_caches() -> None:
+    st.cache_data.clear()
+    st.cache_resource.clear()
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return settings_for(tmp_path)
+
+
+@pytest.fixture
+def show(monkeypatch: pytest.MonkeyPatch, settings: Settings):
+    def run(shown: Settings | None = settings, **query: str) -> AppTest:
+        arguments = [] if shown is None else ["--settings", shown.public_json()]
+        monkeypatch.setattr(sys, "argv", [str(APP), *arguments])
+        page = AppTest.from_file(str(APP), default_timeout=60)
+        page.query_params.update(query)
+        page.run()
+        assert not page.exception
+        return page
+
+    return run
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def cards(page: AppTest) -> dict[str, tuple[str, str]]:
+    return {metric.label: (metric.value, metric.delta) for metric in page.metric}
+
+
+def said(page: AppTest) -> str:
+    kinds = (page.title, page.markdown, page.info, page.warning, page.error, page.caption)
+    return "\n".join(element.value for kind in kinds for element in kind)
+
+
+def test_a_market_with_forecasts_shows_them_all(show, settings: Settings) -> None:
+    with_forecasts(settings, now())
+    page = show()
+    assert set(CARDS) < set(cards(page))
+    assert cards(page)["Chance of a rise"] in {("70%", "confidence 70%"), ("30%", "confidence 70%")}
+    assert cards(page)["Market regime"][0] == "Uptrend"
+    assert cards(page)["Model"][0] == "Ridge"
+    assert "bundle 0, " in cards(page)["Model"][1]
+    assert cards(page)["Settled"] == ("42", "of 48 made")
+    assert len(page.get("plotly_chart")) == 2
+    assert len(page.dataframe[0].value) == 36
+    assert "No open alerts" in said(page)
+    assert not page.warning
+    assert not page.error
+
+
+@pytest.mark.parametrize(("move", "way"), [(0.001, "▲ up +0.10%"), (-0.001, "▼ down -0.10%"), (0.0, "■ stays 0.00%")])
+def test_the_direction_is_said_in_words(show, settings: Settings, move: float, way: str) -> None:
+    with_forecasts(settings, now(), count=1, move=move)
+    page = show()
+    assert [delta for label, (_, delta) in cards(page).items() if label.startswith("Forecast for")] == [way]
+    assert "No forecast for these hours has been settled yet" in said(page)
+
+
+def test_a_market_without_bars_says_what_is_coming(show, settings: Settings) -> None:
+    page = show()
+    assert re.search(r"No bars yet\. The feature pipeline brings them at \d\d:\d\d UTC", page.info[0].value)
+    assert not page.metric
+
+
+def test_a_market_without_forecasts_shows_its_price_and_says_when_one_comes(show, settings: Settings) -> None:
+    with_bars(settings, now(), hours=3)
+    page = show()
+    assert set(cards(page)) == {"Price, USD"}
+    assert cards(page)["Price, USD"][1] == "24 h: not known"
+    assert re.search(r"No forecast yet\. The inference pipeline makes the first at \d\d:\d\d UTC", page.info[0].value)
+    assert len(page.get("plotly_chart")) == 1
+
+
+def test_stale_data_is_called_stale(show, settings: Settings) -> None:
+    with_forecasts(settings, now() - timedelta(hours=2))
+    page = show()
+    assert "STALE" in said(page)
+    assert "No forecast is made from bars this old" in page.warning[0].value
+
+
+def test_a_forecast_of_the_past_is_called_so(show, settings: Settings) -> None:
+    with_forecasts(settings, now() - timedelta(hours=2))
+    with_bars(settings, now())
+    page = show()
+    assert "STALE" not in said(page)
+    assert "which is past" in page.warning[0].value
+
+
+def test_a_simulated_market_is_labelled(show, settings: Settings) -> None:
+    with_bars(settings, now(), hours=1)
+    assert "SIMULATED market" in said(show())
+
+
+def test_a_recorded_market_is_labelled_and_never_stale(show, tmp_path: Path) -> None:
+    path = tmp_path / "recording.parquet"
+    bars = make_random_bars(300)
+    bars.drop(columns=["asset", "source"]).to_parquet(path)
+    settings = settings_for(tmp_path, f"file:{path}")
+    with_forecasts(settings, bars["timestamp"].iloc[-1].to_pydatetime() + timedelta(minutes=5))
+    page = show(settings)
+    assert "Recorded market" in said(page)
+    assert "SIMULATED" not in said(page)
+    assert "Ends at 2025-01-07 01:00 UTC" in said(page)
+    assert not page.warning
+
+
+def test_a_recording_that_is_not_replayed_yet_promises_no_time(show, tmp_path: Path) -> None:
+    path = tmp_path / "recording.parquet"
+    make_random_bars(300).drop(columns=["asset", "source"]).to_parquet(path)
+    assert "when the recording is replayed" in show(settings_for(tmp_path, f"file:{path}")).info[0].value
+
+
+def test_open_alerts_are_shown_as_plain_text(show, settings: Settings) -> None:
+    workspace = with_bars(settings, now(), hours=1)
+    workspace.storage.log.write_alerts(an_alert(now(), "<b>so</b> :red[wild]", severity="critical"))
+    page = show()
+    assert page.error[0].value.startswith("**Critical** since ")
+    assert r"\<b\>so\<\/b\> \:red\[wild\]" in page.error[0].value
+    assert "No open alerts" not in said(page)
+
+
+def test_the_hours_shown_can_be_linked(show, settings: Settings) -> None:
+    with_forecasts(settings, now())
+    assert show().segmented_control(key="hours").value == 6
+    assert show(hours="24h").segmented_control(key="hours").value == 24
+
+
+def test_a_home_in_which_nothing_has_run_says_what_to_do(show, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CRYPTOSENTINEL_HOME", str(tmp_path))
+    page = show(None)
+    assert "Run \\`cryptosentinel up\\` first" in page.info[0].value
+    assert not page.error
+
+
+def assert_explained(page: AppTest, sentence: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Every failure is a sentence with an id, under which the log has the traceback."""
+    assert page.error
+    for error in page.error:
+        assert error.value.startswith(sentence)
+        assert "Traceback" not in error.value
+        reference = re.search(r"\*\*(\w{8})\*\*", error.value)
+        assert reference
+        logged = [entry for entry in caplog.records if reference[1] in entry.getMessage()]
+        assert len(logged) == 1
+        assert logged[0].levelno == logging.ERROR
+        assert logged[0].exc_info
+
+
+def test_a_store_that_cannot_be_opened_is_explained(show, settings: Settings, caplog) -> None:
+    workspace = with_bars(settings, now(), hours=1)
+    (Path(workspace.storage.uri) / "store.json").write_text("not a marker")
+    assert_explained(show(), "The store cannot be read right now", caplog)
+
+
+def test_a_store_that_goes_away_is_explained_and_comes_back(show, settings: Settings, caplog) -> None:
+    store = Path(with_bars(settings, now(), hours=1).storage.uri)
+    page = show()
+    assert not page.error
+    away = store.rename(store.with_name("away"))
+    store.write_text("a file where the store was")
+    st.cache_data.clear()
+    page.run()
+    assert_explained(page, "The store cannot be read right now", caplog)
+    assert str(settings.home) not in said(page)
+    store.unlink()
+    shutil.move(away, store)
+    page.run()
+    assert not page.error
+    assert page.metric
+
+
+def test_a_fault_of_our_own_is_explained_too(show, settings: Settings, caplog, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("secret")
+
+    monkeypatch.setattr(dashboard.shell, "read_home", broken)
+    page = show()
+    assert_explained(page, "Something went wrong here", caplog)
+    assert "secret" not in said(page)
+
+
+def test_no_page_is_longer_than_can_be_read_at_once() -> None:
+    for page in (APP.parent / "pages").glob("*.py"):
+        assert len(page.read_text().splitlines()) <= 150, page.name
