@@ -115,8 +115,10 @@ def _changed(rows: pd.DataFrame, store: FeatureStore, spec: FeatureSpec, asset: 
     """Rows that are new, or differ from the stored ones by more than the rounding of where their history began."""
     stored = store.read_features(asset, spec.hash, rows["timestamp"].iloc[0].to_pydatetime())
     stored = stored.set_index("timestamp").reindex(rows["timestamp"])
-    same = np.isclose(rows[spec.names], stored[spec.names], rtol=TOLERANCE, atol=TOLERANCE, equal_nan=True).all(axis=1)
-    return rows[~(same & stored["asset"].notna().to_numpy())]
+    same = stored["asset"].notna().to_numpy()
+    for name in spec.names:  # one at a time: with all of history, each copy of all features is 360 MB
+        same &= np.isclose(rows[name], stored[name], rtol=TOLERANCE, atol=TOLERANCE, equal_nan=True)
+    return rows[~same]
 
 
 def _bars_since_gap(timestamps: pd.Series, delta: timedelta) -> int:
