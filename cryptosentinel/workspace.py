@@ -6,6 +6,7 @@ Every market has a folder of its own inside `home`, so that the bars of two neve
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,7 +14,7 @@ from pathlib import Path
 
 from cryptosentinel.bundle import write_random_walk
 from cryptosentinel.config import Settings
-from cryptosentinel.errors import StoreConflictError, UserInputError
+from cryptosentinel.errors import StoreUnavailableError, UserInputError
 from cryptosentinel.features import FeatureSpec
 from cryptosentinel.market import Source, open_source
 from cryptosentinel.market.bars import Interval
@@ -62,12 +63,9 @@ class Workspace:
                 simulated=self.source.simulated,
                 horizon_bars=self.settings.forecast.horizon_bars,
             )
+            # The same bytes whoever writes them, so that several register one version; the first needs no promotion.
             registered = registry.register(path, metrics={}, verdict=manifest.gate.reasons[0])
-        try:
-            registry.promote(registered.version, expected=None)
-        except StoreConflictError:  # somebody else was first
-            return registry.champion() or registered
-        return registered
+        return registry.champion() or registered
 
     def champion_bundle(self) -> Path:
         """The champion's bundle as a folder on this machine."""
@@ -75,37 +73,59 @@ class Workspace:
 
 
 CURRENT = "current.json"
+# What tells one market from another.
+_MARKET = ("source", "asset", "currency", "interval")
 
 
 def remember(workspace: Workspace) -> None:
-    """Notes in the home folder which market was used last, for commands that are not told."""
+    """Notes in the home folder which market was used last, for commands that are not told.
+
+    Raises:
+        StoreUnavailableError: the folder cannot be written.
+    """
     path = workspace.settings.home / CURRENT
-    scratch = path.with_suffix(".new")
-    scratch.write_text(json.dumps({"source": workspace.settings.market.source}), encoding="utf-8")
-    scratch.replace(path)
+    scratch = path.with_suffix(f".{os.getpid()}")  # several may do this at once
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        scratch.write_text(json.dumps({name: getattr(workspace.settings.market, name) for name in _MARKET}))
+        scratch.replace(path)
+    except OSError as error:
+        raise StoreUnavailableError(
+            f"{path} cannot be written: {error.strerror or error}.",
+            remedy="Choose another home folder with --home or CRYPTOSENTINEL_HOME.",
+        ) from error
 
 
 def stored_workspace(settings: Settings) -> Workspace:
     """Opens the market that the settings name, or, where they say `auto`, the one used last; asks no network.
 
+    What else the settings say of the market (asset, currency, interval) counts before what was used last.
+
     Raises:
-        UserInputError: nothing has run in this home folder yet.
+        UserInputError: nothing has run in this home folder yet, or what it says of that cannot be read.
     """
     if settings.market.source != "auto":
         return open_workspace(settings)
+    path = settings.home / CURRENT
     try:
-        source = json.loads((settings.home / CURRENT).read_text(encoding="utf-8"))["source"]
-    except (OSError, ValueError, KeyError, TypeError):
+        note = json.loads(path.read_text(encoding="utf-8"))
+        last = {name: str(note[name]) for name in _MARKET}
+    except FileNotFoundError:
         raise UserInputError(
             f"Nothing has run in {settings.home} yet.",
             remedy="Run `cryptosentinel up` first, or name another folder with --home.",
         ) from None
-    return open_workspace(with_source(settings, source))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserInputError(
+            f"{path}, which says what market was used last, cannot be read ({error}).",
+            remedy="Name the market with --source, or run `cryptosentinel up`, which writes it anew.",
+        ) from error
+    given = settings.market.model_fields_set - {"source"}
+    return open_workspace(_for_market(settings, **{name: last[name] for name in _MARKET if name not in given}))
 
 
-def with_source(settings: Settings, source: str) -> Settings:
-    """The same settings for another market."""
-    return settings.model_copy(update={"market": settings.market.model_copy(update={"source": source})})
+def _for_market(settings: Settings, **market: str) -> Settings:
+    return settings.model_copy(update={"market": settings.market.model_copy(update=market)})
 
 
 def open_workspace(settings: Settings, *, now: datetime | None = None) -> Workspace:
@@ -120,7 +140,7 @@ def open_workspace(settings: Settings, *, now: datetime | None = None) -> Worksp
         StorageError: a store cannot be opened.
     """
     opened = open_source(settings.market, now=now)
-    resolved = with_source(settings, opened.setting)
+    resolved = _for_market(settings, source=opened.setting)
     market = "-".join([opened.slug, settings.market.asset, settings.market.currency, settings.market.interval])
     storage = open_storage(settings.storage, root=settings.home.resolve() / market, market=market)
     return Workspace(

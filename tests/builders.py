@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from cryptosentinel.bundle import (
+    ONNX_FILE,
+    RANDOM_WALK,
+    REFERENCE_FILE,
+    Bundle,
+    Gate,
+    IntervalTable,
+    Manifest,
+    ModelEntry,
+    write_bundle,
+)
+from cryptosentinel.config import Settings, StorageSettings, load_settings
+from cryptosentinel.features import SCALE_FEATURE, FeatureSpec, compute_features
 from cryptosentinel.market.bars import COLUMNS, Interval, empty_bars, make_bars
+from cryptosentinel.storage import Storage, open_storage
 from cryptosentinel.storage.protocols import Written
 
 FIVE = Interval("5m")
@@ -80,3 +96,79 @@ class MemoryStore:
 
     def maintain(self) -> None:
         raise NotImplementedError
+
+
+def at(number: int, interval: Interval = FIVE) -> datetime:
+    """When bar `number` opens, and the one before it closes."""
+    return T0 + number * interval.delta
+
+
+def make_closing_bars(closes: Mapping[int, float]) -> pd.DataFrame:
+    """Flat bars by number: bar n opens at `at(n)` and closes, at `at(n + 1)`, at its price."""
+    prices = np.array(list(closes.values()), dtype=np.float64)
+    times = pd.to_datetime([at(number) for number in closes], utc=True)
+    return make_bars("bitcoin", "test", times, open=prices, high=prices, low=prices, close=prices, volume=1.0)
+
+
+def open_delta(folder: Path) -> Storage:
+    """A real store."""
+    return open_storage(StorageSettings(), root=folder, market="test")
+
+
+def add_bars(storage: Storage, bars: pd.DataFrame, spec: FeatureSpec) -> None:
+    """Stores bars, and the features of all that are stored by then."""
+    storage.features.write_bars(bars)
+    storage.features.write_features(compute_features(storage.features.read_bars("bitcoin"), spec), spec.hash)
+
+
+def settings_of(**overrides: object) -> Settings:
+    """Settings that no environment has a say in; `market__source` is `market.source`."""
+    return load_settings(environ={}, overrides={name.replace("__", "."): value for name, value in overrides.items()})
+
+
+def make_tiny_bundle(
+    path: Path,
+    spec: FeatureSpec,
+    *,
+    log_return: float = 0.001,
+    horizon_bars: int = 6,
+    reference: pd.DataFrame | None = None,
+) -> Bundle:
+    """A bundle whose champion, `ridge`, answers `log_return` whatever it is asked."""
+    from onnx import TensorProto, helper
+
+    def fill(folder: Path) -> None:
+        features, one = helper.make_tensor_value_info("features", TensorProto.FLOAT, [None, len(spec.model_names)]), [1]
+        weights = helper.make_tensor(
+            "weights", TensorProto.FLOAT, [len(spec.model_names), 1], [0.0] * len(spec.model_names)
+        )
+        bias = helper.make_tensor("bias", TensorProto.FLOAT, one, [log_return])
+        answer = helper.make_tensor_value_info("ridge", TensorProto.FLOAT, [None, 1])
+        nodes = [
+            helper.make_node("MatMul", ["features", "weights"], ["product"]),
+            helper.make_node("Add", ["product", "bias"], ["ridge"]),
+        ]
+        graph = helper.make_graph(nodes, "tiny", [features], [answer], [weights, bias])
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+        (folder / ONNX_FILE).write_bytes(model.SerializeToString())
+        (folder / "MODEL_CARD.md").write_text("# A bundle for tests\n", encoding="utf-8")
+        if reference is not None:
+            reference.to_parquet(folder / REFERENCE_FILE)
+
+    manifest = Manifest(
+        created_at=T0,
+        asset="bitcoin",
+        currency="usd",
+        market="test",
+        simulated=False,
+        interval=spec.interval.name,
+        horizon_bars=horizon_bars,
+        spec_hash=spec.hash,
+        features=spec.model_names,
+        scale_feature=SCALE_FEATURE,
+        champion="ridge",
+        models={RANDOM_WALK: ModelEntry(), "ridge": ModelEntry()},
+        gate=Gate(promote=True, reasons=["for a test"]),
+    )
+    write_bundle(path, manifest, IntervalTable.normal(), fill)
+    return Bundle.load(path)

@@ -7,15 +7,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from cryptosentinel.bundle import REFERENCE_FILE, read_manifest
+from cryptosentinel.bundle import REFERENCE_FILE, Bundle
 from cryptosentinel.config import DriftSettings
 from cryptosentinel.drift.detector import Detector, DriftReport
 from cryptosentinel.drift.ks import KolmogorovSmirnov
 from cryptosentinel.features import FeatureSpec
 from cryptosentinel.storage import FeatureStore
-
-# The clock features only say when the window was.
-_CLOCK = {"is_weekend", "day_sin", "day_cos", "week_sin", "week_cos"}
 
 
 def check_drift(
@@ -27,13 +24,18 @@ def check_drift(
 
     Returns:
         The report; None where the bundle has no baseline (the random walk), or another spec's, or there are no rows.
+
+    Raises:
+        BundleDamagedError: the bundle is not as it was written.
     """
-    manifest = read_manifest(bundle)
+    champion = Bundle.load(bundle)
+    manifest = champion.manifest
     newest = store.last_timestamp(asset, spec.hash)
     if manifest.spec_hash != spec.hash or REFERENCE_FILE not in manifest.files or newest is None:
         return None
-    names = [name for name in spec.model_names if name not in _CLOCK]
-    reference = pd.read_parquet(bundle / REFERENCE_FILE)[names]
+    # The calendar's features only say when the window was.
+    names = [feature.name for feature in spec.features if feature.feeds_models and feature.group != "calendar"]
+    reference = pd.read_parquet(champion.file(REFERENCE_FILE), columns=names)
     start = newest - timedelta(days=settings.window_days)
     current = store.read_features(asset, spec.hash, start, columns=names)[names].dropna()
     current = current.iloc[:: manifest.horizon_bars]

@@ -68,7 +68,8 @@ def open_source(
     if kind == "auto":
         return _open_best(market, now, ccxt_config)
     if kind == "file":
-        return Opened(FileSource(Path(rest).expanduser(), market.asset, interval, now=now), market.source)
+        path = Path(rest).expanduser().resolve()  # the same file, wherever the setting is read again
+        return Opened(FileSource(path, market.asset, interval, now=now), f"file:{path}")
     if kind == "simulated":
         return Opened(SimulatedSource(market.asset, interval, seed=int(rest or 0), now=now), market.source)
     if kind == "exchange":

@@ -29,14 +29,14 @@ class Reading:
 
     @property
     def alarming(self) -> bool:
-        """Whether the value is above the threshold; an unknown value (NaN) is not."""
+        """Whether the value is above the threshold."""
         return self.value > self.threshold
 
 
 def read_market(
     bars: pd.DataFrame, volatility: float, forecast: pd.Series | None, interval: Interval, settings: AlertSettings
 ) -> list[Reading]:
-    """The watched figures of the market and of the newest forecast.
+    """The watched figures of the market and of the newest forecast, as far as they are known.
 
     Args:
         bars: the last 24 hours and the bar before them, ordered, at least one.
@@ -82,11 +82,13 @@ def read_market(
                 f"The forecast for {forecast['target_at']:%H:%M} UTC is {deviation:+.1%} off the price.",
             )
         )
-    return readings
+    return [reading for reading in readings if np.isfinite(reading.value)]
 
 
 def update_alerts(log: ForecastLog, asset: str, readings: list[Reading], *, now: datetime) -> pd.DataFrame:
     """Raises an alert for each alarming reading that has none open, and resolves those whose reading calmed down.
+
+    An open alert whose kind has no reading now stays open: what is not known has not calmed down.
 
     Returns:
         The alerts that were raised or resolved now.

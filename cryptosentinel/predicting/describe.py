@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def describe_forecast(forecast: pd.Series, currency: str) -> str:
     """A forecast as a few lines of Markdown that a person can read."""
-    unit = currency.upper()
+    unit, digits = currency.upper(), max(2, _digits(forecast["price"]))
     minutes = (forecast["target_at"] - forecast["made_at"]).total_seconds() / 60
     change = forecast["predicted_price"] / forecast["price"] - 1
     direction = (
@@ -25,14 +25,14 @@ def describe_forecast(forecast: pd.Series, currency: str) -> str:
         else f"{forecast['direction']} ({change:+.3%}), confidence {forecast['confidence']:.0%}"
     )
     models = json.loads(forecast["by_model"])
-    others = ", ".join(f"{name} {price:,.2f}" for name, price in models.items() if name != forecast["champion"])
+    others = ", ".join(f"{name} {price:,.{digits}f}" for name, price in models.items() if name != forecast["champion"])
     lines = [
         f"**{forecast['asset']} at {forecast['target_at']:%Y-%m-%d %H:%M} UTC**, {minutes:.0f} minutes after a close "
-        f"of {forecast['price']:,.2f} {unit}:",
+        f"of {forecast['price']:,.{digits}f} {unit}:",
         "",
-        f"- forecast **{forecast['predicted_price']:,.2f} {unit}**: {direction}",
-        f"- 80% of outcomes between {forecast['lower_80']:,.2f} and {forecast['upper_80']:,.2f}; "
-        f"95% between {forecast['lower_95']:,.2f} and {forecast['upper_95']:,.2f}",
+        f"- forecast **{forecast['predicted_price']:,.{digits}f} {unit}**: {direction}",
+        f"- 80% of outcomes between {forecast['lower_80']:,.{digits}f} and {forecast['upper_80']:,.{digits}f}; "
+        f"95% between {forecast['lower_95']:,.{digits}f} and {forecast['upper_95']:,.{digits}f}",
         f"- probability of a rise {forecast['p_up']:.0%}; market regime: {forecast['regime']}",
         f"- by {forecast['champion']}, bundle version {forecast['bundle_version']}"
         + (f"; others: {others}" if others else ""),
@@ -61,14 +61,20 @@ def forecast_table(log: pd.DataFrame) -> Table:
         table.add_column(name, justify="left" if text else "right", no_wrap=True)
     for row in log.itertuples():
         settled = isinstance(row.outcome, str)
-        digits = 1 if row.price >= 10_000 else 2 if row.price >= 10 else 6
+        digits = _digits(row.price)
+        coarse = max(digits - 1, 0)
         table.add_row(
             f"{row.target_at:%m-%d %H:%M}",
             f"{row.price:,.{digits}f}",
             f"{row.predicted_price:,.{digits}f}",
-            f"{row.lower_80:,.{digits - 1}f}..{row.upper_80:,.{digits - 1}f}",
+            f"{row.lower_80:,.{coarse}f}..{row.upper_80:,.{coarse}f}",
             "stay" if row.direction == FLAT else row.direction,
             f"{row.actual_price:,.{digits}f}" if settled and row.outcome != MISSED else "",
             row.outcome if settled else "pending",
         )
     return table
+
+
+def _digits(price: float) -> int:
+    """How many digits behind the point tell prices of this size apart."""
+    return 0 if price >= 1_000_000 else 1 if price >= 10_000 else 2 if price >= 10 else 6

@@ -9,6 +9,7 @@ from datetime import datetime
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from cryptosentinel.config import ForecastSettings
 from cryptosentinel.features import SCALE_FEATURE, FeatureSpec
@@ -38,13 +39,15 @@ def make_forecast(
     """Asks the predictor about the newest complete bar.
 
     A forecast is made at that bar's close, the moment its price was known, not at `now`: so it can be checked fairly,
-    and asking twice gives the same forecast.
+    and asking twice gives the same forecast. How far it looks is the bundle's to say: after `forecast.horizon_bars` has
+    changed, the champion forecasts as far as it has learnt to, until another is trained.
 
     Returns:
         One row with the columns of `storage.schemas.FORECASTS`, unsettled, or why there is none.
 
     Raises:
         ServingError: the predictor is away, or answers something that is not a forecast.
+        SpecMismatchError: its bundle was built for other features.
     """
     newest = store.last_timestamp(asset, spec.hash)
     if newest is None:
@@ -52,11 +55,10 @@ def make_forecast(
     made_at = newest + spec.interval.delta
     age_s = (now - made_at).total_seconds()
     if age_s > settings.max_data_age_s:
-        return Abstention(f"the newest features are {age_s / 60:.0f} minutes old, older than forecast.max_data_age_s")
+        limit = f"forecast.max_data_age_s ({settings.max_data_age_s / 60:g} minutes)"
+        return Abstention(f"the newest features are {age_s / 60:.0f} minutes old, older than {limit}")
     features = store.read_features(asset, spec.hash, newest, made_at)
     bars = store.read_bars(asset, newest, made_at)
-    if bars.empty or features.empty:
-        return Abstention(f"the bar of {newest:%H:%M} has no features yet")
     volatility = features[SCALE_FEATURE].to_numpy(np.float64)
     if not np.isfinite(volatility).all():
         return Abstention("too few bars since the last gap to know the volatility")
@@ -67,20 +69,20 @@ def make_forecast(
         features=inputs if np.isfinite(inputs).all() else None,
         spec_hash=spec.hash,
     )
-    return forecast_rows(predictor.infer(rows), rows.close, asset, [made_at], spec, settings.horizon_bars)
+    return _unsettled(predictor.infer(rows), rows.close, asset, made_at, spec)
 
 
-def forecast_rows(
-    answer: Answer, close: np.ndarray, asset: str, made_at: list[datetime], spec: FeatureSpec, horizon_bars: int
+def _unsettled(
+    answer: Answer, close: NDArray[np.float64], asset: str, made_at: datetime, spec: FeatureSpec
 ) -> pd.DataFrame:
-    """A predictor's answer as unsettled rows of the forecast log."""
+    """A predictor's answer to one row as a row of the forecast log."""
     inference = answer.inference
     frame = pd.DataFrame(
         {
-            "forecast_id": [forecast_id(asset, spec, horizon_bars, at) for at in made_at],
+            "forecast_id": forecast_id(asset, spec, answer.horizon_bars, made_at),
             "asset": asset,
-            "made_at": pd.to_datetime(made_at, utc=True),
-            "target_at": pd.to_datetime(made_at, utc=True) + horizon_bars * spec.interval.delta,
+            "made_at": pd.Timestamp(made_at),
+            "target_at": pd.Timestamp(made_at + answer.horizon_bars * spec.interval.delta),
             "price": close,
             "predicted_price": inference.predicted_price,
             **{name: getattr(inference, name) for name in INTERVAL_BOUNDS},
@@ -89,10 +91,7 @@ def forecast_rows(
             "confidence": inference.confidence,
             "regime": inference.regime,
             "champion": inference.champion,
-            "by_model": [
-                json.dumps({name: float(prices[row]) for name, prices in inference.by_model.items()})
-                for row in range(len(made_at))
-            ],
+            "by_model": json.dumps({name: float(prices[0]) for name, prices in inference.by_model.items()}),
             "bundle_version": answer.bundle_version,
         }
     )

@@ -18,8 +18,8 @@ class Rows:
     Attributes:
         close: the last price of each row, shape (n,).
         volatility: the spec's scale feature (`features.SCALE_FEATURE`) of each row, shape (n,).
-        features: the spec's model features in its order, shape (n, features); None where they are not warm yet: then the
-            random walk answers.
+        features: the spec's model features in its order, shape (n, features); None where they are not warm yet: then
+            the random walk answers.
         spec_hash: the spec that they were computed by.
     """
 
@@ -31,10 +31,11 @@ class Rows:
 
 @dataclass(frozen=True)
 class Answer:
-    """A predictor's answer, and which bundle gave it."""
+    """A predictor's answer, which bundle gave it, and how many bars ahead that bundle looks."""
 
     inference: Inference
     bundle_version: int
+    horizon_bars: int
 
 
 class Predictor(Protocol):
@@ -72,4 +73,4 @@ def answer_with(bundle: Bundle, version: int, rows: Rows) -> Answer:
     if features is None:
         features = np.full((len(rows.close), len(bundle.manifest.features)), np.nan)
         features[:, bundle.manifest.features.index(bundle.manifest.scale_feature)] = rows.volatility
-    return Answer(bundle.infer(features, rows.close), version)
+    return Answer(bundle.infer(features, rows.close), version, bundle.manifest.horizon_bars)

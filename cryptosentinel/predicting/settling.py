@@ -34,7 +34,7 @@ def settle_due(
     if pending.empty:
         return pending
     margin = timedelta(seconds=settings.settle_tolerance_s) + interval.delta
-    bars = store.read_bars(asset, pending["target_at"].min() - margin, pending["target_at"].max() + margin)
+    bars = store.read_bars(asset, pending["target_at"].min() - margin)
     settled = outcomes(pending, bars, interval, settings, now=now)
     if len(settled):
         log.settle(settled)
@@ -49,7 +49,7 @@ def outcomes(
     The actual price is the close nearest to the target, at most `settle_tolerance_s` away; an earlier close only counts
     once a later one is known, lest a forecast be settled before its time. A relative move below `flat_move` is `flat`;
     else the forecast is `correct` if it lies on the same side of the price as the actual price does. A forecast whose
-    price does not come within `missed_after_s` is `missed`.
+    price does not come within `missed_after_s` (nor within the tolerance) is `missed`.
     """
     closes = pd.DataFrame({"closed_at": bars["timestamp"] + interval.delta, "actual_price": bars["close"]})
     tolerance = pd.Timedelta(seconds=settings.settle_tolerance_s)
@@ -59,15 +59,16 @@ def outcomes(
         pending, closes, left_on="target_at", right_on="closed_at", direction="nearest", tolerance=tolerance
     )
     newest_close = closes["closed_at"].max() if len(closes) else pd.NaT
-    overdue = joined["target_at"] + pd.Timedelta(seconds=settings.missed_after_s) <= pd.Timestamp(now)
+    deadline = pd.Timedelta(seconds=max(settings.missed_after_s, settings.settle_tolerance_s))
+    overdue = joined["target_at"] + deadline <= pd.Timestamp(now)
     known = joined["actual_price"].notna() & ((joined["target_at"] <= newest_close) | overdue)
     joined.loc[~known, "actual_price"] = np.nan
     joined = joined[known | overdue].copy()
 
-    move = joined["actual_price"] / joined["price"] - 1
+    move = joined["actual_price"] - joined["price"]
     same_side = ((joined["direction"] == UP) & (move > 0)) | ((joined["direction"] == DOWN) & (move < 0))
     joined["outcome"] = np.select(
-        [joined["actual_price"].isna(), move.abs() < settings.flat_move, same_side],
+        [joined["actual_price"].isna(), move.abs() < settings.flat_move * joined["price"], same_side],
         [MISSED, FLAT_OUTCOME, CORRECT],
         INCORRECT,
     )
