@@ -17,7 +17,8 @@ from cryptosentinel.errors import CryptoSentinelError, SettingsError
 from cryptosentinel.market.bars import utc
 from cryptosentinel.workspace import Workspace, open_workspace
 
-# Begins the line by which a failed step tells whoever runs it what happened, as JSON.
+# Begin the lines, JSON behind them, by which a step tells whoever runs it what people should know.
+TOLD_MARK = "STEP-TELLS "
 FAILURE_MARK = "STEP-FAILED "
 
 
@@ -46,14 +47,18 @@ def step(name: str, settings: str, as_of: str) -> Iterator[Workspace]:
 
 
 def _describe(name: str, error: Exception) -> dict[str, Any]:
+    cause = type(error).__name__
     if isinstance(error, CryptoSentinelError):
-        return {"step": name, "message": error.message, "remedy": error.remedy, "exit_code": error.exit_code}
-    return {
-        "step": name,
-        "message": f"{type(error).__name__}: {error}",
-        "remedy": "This is not a fault we foresaw; the run's log has the traceback.",
-        "exit_code": 1,
-    }
+        told = {"message": error.message, "remedy": error.remedy, "exit_code": error.exit_code}
+    else:
+        remedy = "This is not a fault we foresaw; the run's log has the traceback."
+        told = {"message": f"{cause}: {error}", "remedy": remedy, "exit_code": 1}
+    return {"step": name, "cause": cause, **told}
+
+
+def tell(name: str, text: str) -> None:
+    """Tells whoever runs the pipeline, in a sentence, what came of a step."""
+    print(TOLD_MARK + json.dumps({"step": name, "text": text}), flush=True)  # noqa: T201
 
 
 def log_metrics(artifact: Any, values: Mapping[str, float]) -> None:

@@ -141,9 +141,11 @@ class PipelineError(CryptoSentinelError):
 
     Attributes:
         step: the name of the step.
+        cause: the type of the error in it, e.g. `NotEnoughDataError`; empty where it did not say.
     """
 
-    def __init__(self, step: str, message: str, *, remedy: str = "", exit_code: int = 1) -> None:
+    def __init__(self, step: str, message: str, *, remedy: str = "", exit_code: int = 1, cause: str = "") -> None:
         super().__init__(f"Step '{step}' failed: {message}", remedy=remedy)
         self.step = step
+        self.cause = cause
         self.exit_code = exit_code  # the cause's: a step may fail over the user's input

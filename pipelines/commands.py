@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import enum
+import os
 import signal
 import sys
 import threading
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -22,7 +23,14 @@ from cryptosentinel.cli import (
     out,
     print_json,
     read_settings,
+    say_if_simulated,
+    sentence,
 )
+from cryptosentinel.config import CONFIG_VARIABLE
+from cryptosentinel.errors import UserInputError
+
+if TYPE_CHECKING:
+    from pipelines.up import Up
 
 
 class PipelineName(enum.StrEnum):
@@ -60,6 +68,7 @@ def up(
     """Run everything on this machine: bars, features, training, predictor, dashboard, schedules."""
     from pipelines.up import bring_up, keep_running, next_runs
 
+    _pass_on(config)
     settings = read_settings(
         config,
         assignments,
@@ -80,27 +89,28 @@ def up(
             else:
                 _show(running)
             if once:
+                err.print("One cycle is done, and all is stopped again. Without --once it goes on, with a dashboard.")
                 return
-            if running.as_of is not None:
+            for name, url in running.urls.items():
+                err.print(f"{name + ':':<11}{url}", highlight=False)
+            if running.recorded:
                 err.print("The recording has ended; it stays served. Ctrl-C stops everything.")
-                signal.pause()
-            for name, at in next_runs(running.workspace.settings, datetime.now(UTC)).items():
-                err.print(f"{name}: next run at {at:%H:%M:%S} UTC", highlight=False)
-            err.print("Ctrl-C stops everything; the next start goes on from here.")
+            else:
+                now = datetime.now(UTC)
+                ticks = [f"{name} {at:%H:%M:%S}" for name, at in next_runs(running.workspace.settings, now).items()]
+                err.print(f"It is {now:%H:%M:%S} UTC. Next runs: {', '.join(ticks)}.", highlight=False)
+                err.print("Ctrl-C stops everything; the next start goes on from here.")
             keep_running(running, err, threading.Event())
     except KeyboardInterrupt:
         err.print("Stopped. What was stored stays; the next start goes on from it.")
         raise typer.Exit(130) from None
 
 
-def _show(running: object) -> None:
+def _show(running: Up) -> None:
     from rich.markdown import Markdown
 
-    from cryptosentinel.cli import say_if_simulated, sentence
     from cryptosentinel.predicting import describe_forecast, forecast_table, record
-    from pipelines.up import Up
 
-    assert isinstance(running, Up)
     say_if_simulated(running.workspace.source.simulated)
     settled = running.log[running.log["outcome"].notna()]
     if len(settled):
@@ -108,8 +118,6 @@ def _show(running: object) -> None:
     out.print(sentence(record(running.log)), highlight=False)
     out.print()
     out.print(Markdown(describe_forecast(running.forecast, running.workspace.settings.market.currency)))
-    for name, url in running.urls.items():
-        out.print(f"{name + ':':<11}{url}", highlight=False)
 
 
 def run(
@@ -122,15 +130,14 @@ def run(
     as_json: JsonOption = False,
 ) -> None:
     """Run one pipeline on this machine through Kubeflow's local runner."""
-    from cryptosentinel.market.bars import utc
     from cryptosentinel.workspace import open_workspace, remember
     from pipelines.console import Stages
     from pipelines.local import run_pipeline
     from serving.process import running_predictor
 
-    settings = read_settings(config, assignments, {"home": home, "market.source": source})
-    settings.home.mkdir(parents=True, exist_ok=True)
-    workspace = open_workspace(settings, now=utc(as_of) if as_of else None)
+    _pass_on(config)
+    clock = _time(as_of) if as_of else None
+    workspace = open_workspace(read_settings(config, assignments, {"home": home, "market.source": source}), now=clock)
     remember(workspace)
     settings = workspace.settings
     if name is PipelineName.inference and settings.serving.url is None:
@@ -140,12 +147,28 @@ def run(
     if workspace.notice:
         stages.notice(workspace.notice)
     with stages.stage(f"{name} pipeline") as say:
-        done = run_pipeline(name, settings, workspace.root, as_of=utc(as_of) if as_of else None, progress=say)
-        say("done")
+        done = run_pipeline(name, settings, workspace.root, as_of=clock, progress=say)
+        say("; ".join(done.told.values()))
     if as_json:
-        print_json({"pipeline": name, "seconds": done.seconds, "log": str(done.log), "market": workspace.market})
+        answer = {"pipeline": name, "market": workspace.market, "seconds": done.seconds, "log": str(done.log)}
+        print_json(answer | {"told": done.told})
     else:
         err.print(f"log: {done.log}", highlight=False, soft_wrap=True)
+
+
+def _pass_on(config: Path | None) -> None:
+    """Lets the processes that we start read the settings file too, for the secrets in it: they get the rest from us."""
+    if config is not None:
+        os.environ[CONFIG_VARIABLE] = str(config.resolve())
+
+
+def _time(text: str) -> datetime:
+    from cryptosentinel.market.bars import utc
+
+    try:
+        return utc(text)
+    except ValueError as error:
+        raise UserInputError(f"'{text}' is no time.", remedy="Write --as-of 2025-06-01T12:05 (UTC).") from error
 
 
 def compile_(

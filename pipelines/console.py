@@ -37,7 +37,9 @@ class Stages:
             yield say
         seconds = time.perf_counter() - begin
         tail = f": {last}" if last else ""
-        self.console.print(f"{escape(label)}{escape(tail)} [dim]({seconds:.1f} s)[/]", highlight=False, soft_wrap=True)
+        # A log keeps a line a stage; on a terminal words are not broken.
+        wrap = not self.console.is_terminal
+        self.console.print(f"{escape(label)}{escape(tail)} [dim]({seconds:.1f} s)[/]", highlight=False, soft_wrap=wrap)
 
     def notice(self, text: str) -> None:
         """Something that nobody should overlook."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Iterator
@@ -14,6 +15,8 @@ from cryptosentinel.errors import HomeInUseError, StoreUnavailableError
 
 # A cycle writes about 100 MB with a 90-day window; beginning with less would end half way.
 MIN_FREE_BYTES = 200_000_000
+# What the operating system says of a folder that cannot be written (any more).
+_UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR}
 
 
 @contextmanager
@@ -22,7 +25,7 @@ def locked_home(home: Path) -> Iterator[None]:
 
     Raises:
         HomeInUseError: another process holds it.
-        StoreUnavailableError: the folder cannot be made or written, or its disk is full.
+        StoreUnavailableError: the folder cannot be made or written, or its disk is full or becomes so in the block.
     """
     try:
         home.mkdir(parents=True, exist_ok=True)
@@ -40,11 +43,12 @@ def locked_home(home: Path) -> Iterator[None]:
         free = shutil.disk_usage(home).free
         if free < MIN_FREE_BYTES:
             raise _unusable(home, f"only {free / 1e6:.0f} MB are free on its disk, at least 200 MB are needed")
-        try:
-            (home / "holder.pid").write_text(str(os.getpid()), encoding="ascii")
-        except OSError as error:
-            raise _unusable(home, error.strerror or str(error)) from error
+        (home / "holder.pid").write_text(str(os.getpid()), encoding="ascii")
         yield
+    except OSError as error:
+        if error.errno not in _UNWRITABLE:
+            raise
+        raise _unusable(home, error.strerror or str(error)) from error
     finally:
         lock.release()
 
@@ -52,7 +56,7 @@ def locked_home(home: Path) -> Iterator[None]:
 def _unusable(home: Path, why: str) -> StoreUnavailableError:
     return StoreUnavailableError(
         f"The home folder {home} cannot be used: {why}.",
-        remedy="Choose another one with --home or CRYPTOSENTINEL_HOME.",
+        remedy="Mend that, or choose another folder with --home or CRYPTOSENTINEL_HOME.",
     )
 
 

@@ -13,16 +13,18 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
-from components.step import FAILURE_MARK
+from components.step import FAILURE_MARK, TOLD_MARK
 from cryptosentinel.config import Settings
-from cryptosentinel.errors import PipelineError
+from cryptosentinel.errors import PipelineError, StoreUnavailableError
+from pipelines.tied import tied_command
 
 # Runs whose artifacts and logs are kept, a pipeline.
 KEPT_RUNS = 10
@@ -45,11 +47,13 @@ class Run:
     Attributes:
         log: everything the runner and the steps printed.
         seconds: how long it took.
+        told: by step, what it has to tell people.
     """
 
     pipeline: str
     log: Path
     seconds: float
+    told: dict[str, str]
 
 
 def run_pipeline(
@@ -66,48 +70,60 @@ def run_pipeline(
 
     Raises:
         PipelineError: a step failed; names it, its cause and the remedy.
+        StoreUnavailableError: `root` cannot be written.
     """
-    folder = root / "runs" / f"{name}-{datetime.now(UTC):%Y%m%dT%H%M%S%f}"
-    folder.mkdir(parents=True)
-    log = folder / "log.txt"
     begin = time.perf_counter()
-    command = [sys.executable, "-m", "pipelines.local", name, "--settings", settings.public_json()]
-    command += ["--as-of", as_of.isoformat() if as_of else "", "--root", str(folder)]
-    process = subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        env=os.environ | _ONE_THREAD,
-        start_new_session=True,  # Ctrl-C reaches us, and we end it with all its steps
-    )
-    _running.add(process)
+    folder = root / "runs" / f"{name}-{datetime.now(UTC):%Y%m%dT%H%M%S%f}"
+    log, scratch = folder / "log.txt", folder / "tmp"
+    arguments = [name, "--settings", settings.public_json(), "--as-of", as_of.isoformat() if as_of else ""]
     try:
-        failure = _follow(process, log, progress)
+        scratch.mkdir(parents=True)
+        with log.open("w", encoding="utf-8", buffering=1) as file:
+            process = subprocess.Popen(
+                tied_command("pipelines.local", *arguments, "--root", str(folder)),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+                env=os.environ | _ONE_THREAD | {"TMPDIR": str(scratch)},  # the runner leaves a folder a step behind
+                start_new_session=True,  # Ctrl-C reaches us, and we end it with all its steps
+            )
+            _running.add(process)
+            try:
+                marked = _follow(process, file, progress)
+            finally:
+                _end(process)
+                _running.discard(process)
+    except OSError as error:
+        raise StoreUnavailableError(
+            f"The {name} pipeline cannot run in {folder}: {error.strerror or error}.",
+            remedy="Mend that (space, rights), or choose another folder with --home.",
+        ) from error
     finally:
-        _end(process)
-        _running.discard(process)
+        shutil.rmtree(scratch, ignore_errors=True)
     _forget_old_runs(root / "runs", name)
     if process.returncode != 0:
-        raise _error(name, failure, log)
-    return Run(name, log, time.perf_counter() - begin)
+        raise _error(name, next(iter(marked[FAILURE_MARK]), None), log)
+    told = {note["step"]: note["text"] for note in marked[TOLD_MARK]}
+    return Run(name, log, time.perf_counter() - begin, told)
 
 
-def _follow(process: subprocess.Popen[str], log: Path, progress: Progress) -> dict[str, object] | None:
-    """Reads a run's output to its end; the first failure a step reported, if any."""
-    failure = None
+def _follow(process: subprocess.Popen[str], file: Any, progress: Progress) -> dict[str, list[dict[str, Any]]]:
+    """Copies a run's output to its end; returns what its steps said behind each mark."""
+    marked: dict[str, list[dict[str, Any]]] = {FAILURE_MARK: [], TOLD_MARK: []}
     assert process.stdout is not None
-    with log.open("w", encoding="utf-8") as file:
-        for coloured in process.stdout:
-            line = _COLOUR.sub("", coloured)
-            file.write(line)
-            if started := _STARTED.search(line):
-                progress(started[1])
-            elif FAILURE_MARK in line and failure is None:
-                failure = json.loads(line.split(FAILURE_MARK, 1)[1])
-        process.wait()
-    return failure
+    for coloured in process.stdout:
+        line = _COLOUR.sub("", coloured)
+        file.write(line)
+        if started := _STARTED.search(line):
+            progress(started[1])
+        for mark, found in marked.items():
+            _, is_there, content = line.partition(mark)
+            if is_there:
+                found.append(json.loads(content))
+    process.wait()
+    return marked
 
 
 def end_runs() -> None:
@@ -119,7 +135,8 @@ def end_runs() -> None:
 def _end(process: subprocess.Popen[str]) -> None:
     """Ends a run that we no longer wait for, with its steps."""
     if process.poll() is None:
-        os.killpg(process.pid, signal.SIGTERM)
+        with suppress(ProcessLookupError):  # another thread saw it end
+            os.killpg(process.pid, signal.SIGTERM)
         try:
             process.wait(timeout=10)
         except subprocess.TimeoutExpired:
@@ -127,11 +144,11 @@ def _end(process: subprocess.Popen[str]) -> None:
             process.wait()
 
 
-def _error(pipeline: str, failure: dict[str, object] | None, log: Path) -> PipelineError:
+def _error(pipeline: str, failure: dict[str, Any] | None, log: Path) -> PipelineError:
     if failure is not None:
         remedy = f"{failure['remedy']} (log: {log})".strip()
         return PipelineError(
-            str(failure["step"]), str(failure["message"]), remedy=remedy, exit_code=int(str(failure["exit_code"]))
+            failure["step"], failure["message"], remedy=remedy, exit_code=failure["exit_code"], cause=failure["cause"]
         )
     finished = _FINISHED.findall(log.read_text(encoding="utf-8"))
     step = next((step for step, status in finished if status != "SUCCESS"), pipeline)

@@ -6,13 +6,13 @@ interpreters.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from cryptosentinel.config import Settings
 from cryptosentinel.features import featurize
-from cryptosentinel.market import ingest
-from cryptosentinel.market.file import FileSource
+from cryptosentinel.market import FileSource, ingest
+from cryptosentinel.market.bars import utc
 from cryptosentinel.predicting import Predictor, predict
 from cryptosentinel.workspace import Workspace, open_workspace
 
@@ -32,7 +32,7 @@ def replay_start(workspace: Workspace) -> datetime | None:
 def replay(
     settings: Settings, predictor: Predictor, start: datetime, end: datetime, progress: Callable[[int, int], None]
 ) -> int:
-    """Ingests, featurizes and predicts at the close of every bar after `start` up to `end`.
+    """Ingests, featurizes and predicts at the close of every bar after `start` up to `end`; gaps are stepped over.
 
     Args:
         settings: name the recording.
@@ -44,22 +44,17 @@ def replay(
     Returns:
         How many forecasts were made.
     """
-    forecasts = 0
-    times = list(_clock(settings, start, end))
-    for done, now in enumerate(times, 1):
+    recording = open_workspace(settings, now=end)
+    opens = recording.source.bars(start, end)["timestamp"].unique()
+    made = set()
+    for done, timestamp in enumerate(opens, 1):
+        now = utc(timestamp) + recording.spec.interval.delta
         workspace = open_workspace(settings, now=now)
         store, asset = workspace.storage.features, settings.market.asset
         ingested = ingest(workspace.source, store, history=timedelta(days=settings.training.window_days))
         featurize(store, workspace.spec, asset, touched_from=ingested.touched_from, heal=False)
         report = predict(workspace.storage, predictor, workspace.spec, settings, now=now)
-        forecasts += report.forecast is not None
-        progress(done, len(times))
-    return forecasts
-
-
-def _clock(settings: Settings, start: datetime, end: datetime) -> Iterator[datetime]:
-    delta = open_workspace(settings, now=start).spec.interval.delta
-    now = start + delta
-    while now <= end:
-        yield now
-        now += delta
+        if report.forecast is not None:
+            made.add(report.forecast["forecast_id"])
+        progress(done, len(opens))
+    return len(made)

@@ -23,16 +23,15 @@ def next_tick(cron: str, after: datetime) -> datetime:
     return tick
 
 
-def run_schedules(schedules: ScheduleSettings, jobs: dict[str, Job], stop: threading.Event) -> None:
-    """Runs each job at the times of the schedule of the same name until `stop` is set; returns when all have ended."""
+def start_schedules(schedules: ScheduleSettings, jobs: dict[str, Job], stop: threading.Event) -> list[threading.Thread]:
+    """Runs each job at the times of the schedule of the same name until `stop` is set, in a thread of its own."""
     threads = [
         threading.Thread(target=_keep, args=(getattr(schedules, name), job, stop), name=f"schedule-{name}")
         for name, job in jobs.items()
     ]
     for thread in threads:
         thread.start()
-    for thread in threads:
-        thread.join()
+    return threads
 
 
 def _keep(cron: str, job: Job, stop: threading.Event) -> None:

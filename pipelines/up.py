@@ -2,34 +2,40 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import json
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import pandas as pd
 from rich.console import Console
 
 from cryptosentinel.bundle import read_manifest
 from cryptosentinel.config import Settings
-from cryptosentinel.errors import CryptoSentinelError, ServingError
+from cryptosentinel.errors import CryptoSentinelError, NotEnoughDataError, PipelineError, ServingError
 from cryptosentinel.predicting import record
 from cryptosentinel.workspace import Workspace, open_workspace, remember
-from pipelines.console import Stages
+from pipelines.console import Say, Stages
+from pipelines.dashboard import free_port, running_dashboard
 from pipelines.home import locked_home
 from pipelines.local import end_runs, run_pipeline
 from pipelines.replay import replay, replay_start
-from pipelines.scheduler import next_tick, run_schedules
+from pipelines.scheduler import next_tick, start_schedules
 
+if TYPE_CHECKING:
+    from serving.process import PredictorProcess
+
+SCHEDULED = ("feature", "training", "inference")
 # A bundle whose data ends this long before the newest bar is retrained at the start.
 STALE_BUNDLE = timedelta(hours=1)
+# How long the predictor may take to follow a new champion.
+FOLLOW_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -37,22 +43,23 @@ class Up:
     """A running platform.
 
     Attributes:
+        workspace: as it is now; its settings name the predictor.
         forecast: the newest forecast, a row of the log.
         log: all forecasts of this market.
         urls: by name: predictor, grpc, dashboard.
-        as_of: the clock of a recording that was stepped through; None for a market that goes on.
+        recorded: whether the market is a recording, which has ended.
+        process: the predictor.
     """
 
     workspace: Workspace
     forecast: pd.Series
     log: pd.DataFrame
     urls: dict[str, str]
-    as_of: datetime | None
+    recorded: bool
+    process: PredictorProcess
 
     def summary(self) -> dict[str, Any]:
         """For machines."""
-        import json
-
         champion = self.workspace.champion()
         return {
             "market": self.workspace.market,
@@ -75,18 +82,19 @@ def bring_up(settings: Settings, console: Console, *, once: bool) -> Iterator[Up
 
     Raises:
         HomeInUseError: another `up` runs in the same home folder.
+        StoreUnavailableError: the home folder cannot be written.
         PipelineError: a step failed.
-        ServingError: the predictor did not start, or no forecast came of it.
+        ServingError: the predictor or the dashboard did not start, or no forecast came of it.
     """
     from serving.client import ServedPredictor
-    from serving.process import start_predictor
 
     stages = Stages(6 if once else 7, console)
     with ExitStack() as stack:
         stack.enter_context(locked_home(settings.home))
         with stages.stage("Market and stores") as say:
+            dashboard_port = None if once else free_port(settings.dashboard)  # told now, not after all the work
             workspace = open_workspace(settings)
-            settings, start = workspace.settings, replay_start(workspace)
+            start = replay_start(workspace)
             champion = workspace.champion()
             remember(workspace)
             say(f"{workspace.source.name}, in {workspace.root}")
@@ -96,18 +104,10 @@ def bring_up(settings: Settings, console: Console, *, once: bool) -> Iterator[Up
             stages.notice("SIMULATED market: its prices are invented.")
 
         with stages.stage("Predictor (KServe)") as say:
-            process = stack.enter_context(
-                start_predictor(
-                    settings,
-                    store_root=workspace.root,
-                    market=workspace.market,
-                    log_path=workspace.root / "logs" / "predictor.log",
-                )
-            )
-            serving = settings.serving.model_copy(update={"url": process.url})
-            settings = settings.model_copy(update={"serving": serving})
+            process = stack.enter_context(_start_predictor(workspace.settings, workspace, say))
+            settings = _at(workspace.settings, process)
             predictor = stack.enter_context(
-                ServedPredictor(process.url, serving.model_name, timeout_s=serving.timeout_s)
+                ServedPredictor(process.url, settings.serving.model_name, timeout_s=settings.serving.timeout_s)
             )
             say(f"{process.url} serves version {champion.version}")
 
@@ -117,52 +117,78 @@ def bring_up(settings: Settings, console: Console, *, once: bool) -> Iterator[Up
 
         with stages.stage("Training pipeline") as say:
             say(_train(settings, workspace, start, say, anyway=once))
-            predictor.wait_ready(timeout_s=30.0, version=workspace.champion().version)
+            predictor.wait_ready(timeout_s=FOLLOW_S, version=workspace.champion().version)
 
         with stages.stage("Inference pipeline") as say:
-            run_pipeline("inference", settings, workspace.root, as_of=start, progress=say)
-            say("forecast served and logged")
+            told = run_pipeline("inference", settings, workspace.root, as_of=start, progress=say).told["predict"]
+            say(told)
 
         with stages.stage("Recorded market" if start else "Forecast log") as say:
+            made = 0
             if start is not None:
                 end = workspace.source.now()
                 made = replay(settings, predictor, start, end, lambda done, of: say(f"bar {done} of {of}"))
-                say(f"{made} more forecasts at the close of each held-back bar")
-                start = end
             log = workspace.storage.log.read_forecasts(settings.market.asset)
-            if log.empty:
-                raise ServingError(
-                    "No forecast was made.", remedy="The inference run's log says why it abstained: see runs/."
-                )
-            if start is None:
-                say(f"{len(log)} forecasts")
+            newest = workspace.storage.features.last_timestamp(settings.market.asset, workspace.spec.hash)
+            if not made and (log.empty or newest is None or log["made_at"].iloc[-1] <= pd.Timestamp(newest)):
+                raise ServingError(f"No forecast was made: {told}.", remedy="The next start goes on from here.")
+            say(f"{made:,} bars replayed, {len(log):,} forecasts logged" if start else f"{len(log):,} forecasts logged")
 
         urls = {"predictor": process.url, "grpc": process.grpc}
-        if not once:
+        if dashboard_port is not None:
             with stages.stage("Dashboard") as say:
-                urls["dashboard"] = stack.enter_context(_dashboard(settings, workspace.root))
+                path = workspace.root / "logs" / "dashboard.log"
+                urls["dashboard"] = stack.enter_context(running_dashboard(settings, dashboard_port, path))
                 say(urls["dashboard"])
-        workspace = open_workspace(settings, now=start)
-        yield Up(workspace, log.iloc[-1], log, urls, start)
+        yield Up(open_workspace(settings), log.iloc[-1], log, urls, start is not None, process)
 
 
-def _train(settings: Settings, workspace: Workspace, as_of: datetime | None, say: Any, *, anyway: bool) -> str:
+def _start_predictor(settings: Settings, workspace: Workspace, say: Say) -> PredictorProcess:
+    from serving.process import start_predictor
+
+    return start_predictor(
+        settings,
+        store_root=workspace.root,
+        market=workspace.market,
+        log_path=workspace.root / "logs" / "predictor.log",
+        progress=lambda seconds: say(f"starting, {seconds:.0f} s"),
+    )
+
+
+def _at(settings: Settings, process: PredictorProcess) -> Settings:
+    """The settings with the addresses at which the predictor answers, which it keeps when it is started again."""
+    address = {
+        "url": process.url,
+        "http_port": urlsplit(process.url).port,
+        "grpc_port": int(process.grpc.rpartition(":")[2]),
+    }
+    return settings.model_copy(update={"serving": settings.serving.model_copy(update=address)})
+
+
+def _train(settings: Settings, workspace: Workspace, as_of: datetime | None, say: Say, *, anyway: bool) -> str:
+    if not anyway and _is_fresh(settings, workspace):
+        return f"version {workspace.champion().version} is fresh"
+    try:
+        told = run_pipeline("training", settings, workspace.root, as_of=as_of, progress=say).told
+    except PipelineError as error:
+        if error.cause != NotEnoughDataError.__name__:
+            raise
+        return str(error)  # there is always a champion
+    return told.get("register") or told["drift"]
+
+
+def _is_fresh(settings: Settings, workspace: Workspace) -> bool:
+    """Whether the champion was trained as the settings say, on data that ends about now."""
     newest = workspace.storage.features.last_timestamp(settings.market.asset, workspace.spec.hash)
     manifest = read_manifest(workspace.champion_bundle())
-    fresh = (
-        manifest.data is not None
-        and manifest.spec_hash == workspace.spec.hash
-        and newest is not None
-        and newest - manifest.data.end < STALE_BUNDLE + workspace.spec.interval.delta * settings.forecast.horizon_bars
+    if newest is None or manifest.data is None or manifest.spec_hash != workspace.spec.hash:
+        return False
+    horizon = workspace.spec.interval.delta * settings.forecast.horizon_bars
+    as_now = (manifest.horizon_bars, manifest.settings) == (
+        settings.forecast.horizon_bars,
+        settings.training.model_dump(mode="json"),
     )
-    if fresh and not anyway:
-        return f"version {workspace.champion().version} is fresh"
-    before = len(workspace.storage.registry.versions())
-    run = run_pipeline("training", settings, workspace.root, as_of=as_of, progress=say)
-    versions = workspace.storage.registry.versions()
-    if len(versions) == before:
-        return f"too few rows to train on yet: the random walk stays champion (details: {run.log})"
-    return f"version {versions[-1].version} {versions[-1].verdict}"
+    return as_now and newest - manifest.data.end < STALE_BUNDLE + horizon
 
 
 def _data_sentence(workspace: Workspace) -> str:
@@ -172,58 +198,44 @@ def _data_sentence(workspace: Workspace) -> str:
     return f"{rows:,} bars of {workspace.spec.interval.name} with features, to {newest:%Y-%m-%d %H:%M} UTC"
 
 
-@contextmanager
-def _dashboard(settings: Settings, root: Path) -> Iterator[str]:
-    """The Streamlit dashboard as a child process; gives its URL once it answers."""
-    import dashboard
-    from pipelines.ports import free_port, wait_for_http
-
-    port = free_port(settings.dashboard.host, settings.dashboard.port, "dashboard.port")
-    url = f"http://{settings.dashboard.host}:{port}"
-    log = root / "logs" / "dashboard.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "streamlit", "run", str(Path(dashboard.__file__).parent / "app.py")]
-    command += ["--server.headless=true", f"--server.address={settings.dashboard.host}", f"--server.port={port}"]
-    command += ["--browser.gatherUsageStats=false", "--", "--settings", settings.public_json()]
-    with log.open("w", encoding="utf-8") as file:
-        process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, start_new_session=True)
-    try:
-        wait_for_http(f"{url}/_stcore/health", process, log, timeout_s=30.0)
-        yield url
-    finally:
-        process.terminate()
-        try:
-            process.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-
-
 def keep_running(up: Up, console: Console, stop: threading.Event) -> None:
-    """Runs the schedules until `stop` is set; a run that fails is reported, and the next one tried at its time."""
-    settings, root = up.workspace.settings, up.workspace.root
+    """Keeps the predictor alive, and runs the schedules of a market that goes on, until `stop` is set.
 
-    def job(name: str) -> None:
+    A run that fails is reported, and the next one tried at its time.
+
+    Raises:
+        ServingError: the predictor ended, and could not be started again.
+    """
+    settings, process = up.workspace.settings, up.process
+    jobs = {} if up.recorded else {name: partial(_job, name, up, console, stop) for name in SCHEDULED}
+    with ExitStack() as stack:
+        threads = start_schedules(settings.schedules, jobs, stop)
         try:
-            run = run_pipeline(name, settings, root)
-        except CryptoSentinelError as error:
-            if stop.is_set():
-                return
-            console.print(
-                f"{time.strftime('%H:%M:%S')} {name} failed: {error}", style="red", highlight=False, markup=False
-            )
-        else:
-            console.print(f"{time.strftime('%H:%M:%S')} {name} done ({run.seconds:.1f} s)", highlight=False)
+            while not stop.wait(1.0):
+                if not process.running:
+                    _report(console, f"the predictor ended (exit code {process.process.returncode}): starting it again")
+                    process = stack.enter_context(_start_predictor(settings, up.workspace, lambda _: None))
+        finally:
+            stop.set()
+            while any(thread.is_alive() for thread in threads):
+                end_runs()
+                time.sleep(0.05)
 
+
+def _job(name: str, up: Up, console: Console, stop: threading.Event) -> None:
     try:
-        run_schedules(settings.schedules, {name: partial(job, name) for name in _SCHEDULED}, stop)
-    finally:
-        stop.set()
-        end_runs()
+        run = run_pipeline(name, up.workspace.settings, up.workspace.root)
+    except CryptoSentinelError as error:
+        if not stop.is_set():
+            _report(console, f"{name} failed: {error}", style="red")
+    else:
+        _report(console, f"{name} ({run.seconds:.1f} s): {'; '.join(run.told.values())}")
 
 
-_SCHEDULED = ("feature", "training", "inference")
+def _report(console: Console, text: str, style: str | None = None) -> None:
+    console.print(f"{datetime.now(UTC):%H:%M:%S} {text}", style=style, highlight=False, markup=False, soft_wrap=True)
 
 
 def next_runs(settings: Settings, now: datetime) -> dict[str, datetime]:
     """When each pipeline runs next."""
-    return {name: next_tick(getattr(settings.schedules, name), now) for name in _SCHEDULED}
+    return {name: next_tick(getattr(settings.schedules, name), now) for name in SCHEDULED}

@@ -17,7 +17,7 @@ def drift(
     Returns the snapshot as JSON, or nothing where it has too few rows to train on. (One output, since Kubeflow's local
     runner resolves only a lone one in a condition.)
     """
-    from components.step import log_metrics, step, write_text
+    from components.step import log_metrics, step, tell, write_text
     from cryptosentinel.drift import check_drift
     from cryptosentinel.forecasting import enough_rows, take_snapshot
 
@@ -34,6 +34,7 @@ def drift(
                 f"{workspace.champion().version})"
             )
         write_text(report, "\n".join(f"- {sentence}." for sentence in sentences))
+        tell("drift", "; ".join(sentences))
         log_metrics(metrics, {"rows": count, "rows_needed": needed})
         if found:
             log_metrics(metrics, {"drift_score": found.score, "drifted": float(found.drifted)})

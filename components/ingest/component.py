@@ -19,7 +19,7 @@ def ingest(
     import json
     from datetime import timedelta
 
-    from components.step import log_metrics, step, write_text
+    from components.step import log_metrics, step, tell, write_text
     from cryptosentinel.market import ingest as ingest_bars
 
     with step("ingest", settings, as_of) as workspace:
@@ -30,5 +30,6 @@ def ingest(
         log_metrics(metrics, {"inserted": result.inserted, "updated": result.updated, "gaps": len(result.gaps)})
         bars.metadata.update(store=workspace.storage.uri, version=result.version, source=result.source)
         write_text(bars, json.dumps(bars.metadata))
+        tell("ingest", result.summary())
         touched = result.touched_from.isoformat() if result.touched_from else ""
     return (touched, result.simulated)

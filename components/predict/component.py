@@ -16,7 +16,7 @@ def predict(
     metrics: dsl.Output[dsl.Metrics],
 ) -> NamedTuple("Outputs", [("forecast_id", str), ("abstained", str)]):
     """Forecasts through KServe's V2 protocol and logs the forecast, after settling those that are due."""
-    from components.step import log_metrics, step, write_text
+    from components.step import log_metrics, step, tell, write_text
     from cryptosentinel.market.bars import utc
     from cryptosentinel.predicting import describe_forecast
     from cryptosentinel.predicting import predict as predict_once
@@ -33,7 +33,9 @@ def predict(
             forecast_id = result.forecast["forecast_id"]
             result.forecast.to_frame().T.astype({"bundle_version": int}).to_json(forecast.path, orient="records")
             write_text(report, describe_forecast(result.forecast, workspace.settings.market.currency))
+            tell("predict", f"forecast for {result.forecast['target_at']:%H:%M} UTC served and logged")
         else:
             write_text(forecast, "[]")
             write_text(report, f"No forecast: {result.abstained}.")
+            tell("predict", f"no forecast: {result.abstained}")
     return (forecast_id, result.abstained)

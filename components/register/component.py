@@ -20,7 +20,7 @@ def register(
     from pathlib import Path
     from tempfile import TemporaryDirectory
 
-    from components.step import log_metrics, step, write_text
+    from components.step import log_metrics, step, tell, write_text
     from cryptosentinel.forecasting import Evaluation, assemble_bundle, judge, register_bundle
 
     with step("register", settings, as_of) as workspace, TemporaryDirectory() as folder:
@@ -39,4 +39,5 @@ def register(
         registered, promoted = register_bundle(workspace.storage.registry, bundle)
         write_text(card, (bundle.path / "MODEL_CARD.md").read_text(encoding="utf-8"))
         log_metrics(metrics, {"version": registered.version, "promoted": float(promoted)})
+        tell("register", f"version {registered.version} {registered.verdict}")
     return (registered.version, promoted)
