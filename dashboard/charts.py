@@ -27,22 +27,23 @@ CONFIG = {
 _FAN_STEPS = 12
 
 
-def price_chart(
-    bars: pd.DataFrame, forecasts: pd.DataFrame, interval: Interval, now: datetime, start: datetime
-) -> go.Figure:
+def price_chart(bars: pd.DataFrame, forecasts: pd.DataFrame, interval: Interval, hours: float) -> go.Figure:
     """Candles, the newest forecast as a fan to its target, and what was forecast for the time before.
+
+    It depends on the data alone, not on the wall clock: Streamlit mounts a figure that differs in anything anew, and a
+    viewer's zoom would be gone.
 
     Args:
         bars: by time, at least one.
-        forecasts: rows of the forecast log, by `made_at`; the last is drawn as a fan if its target is yet to come.
+        forecasts: rows of the forecast log, by `made_at`; the last is a fan if its target is after the newest close.
         interval: of the bars, for what counts as a gap.
-        now: the market's clock.
-        start: the left edge.
+        hours: shown before the newest close.
     """
     figure = _figure(height=460)
-    newest = forecasts.iloc[-1] if len(forecasts) and forecasts["target_at"].iloc[-1] >= now else None
-    past = forecasts[forecasts["target_at"] <= pd.Timestamp(now)]
-    past = past[past["target_at"] >= pd.Timestamp(start)]
+    closed_at = bars["timestamp"].iloc[-1] + interval.delta
+    start = closed_at - pd.Timedelta(hours=hours)
+    newest = forecasts.iloc[-1] if len(forecasts) and forecasts["target_at"].iloc[-1] > closed_at else None
+    past = forecasts[forecasts["target_at"].between(start, closed_at)]
     gap, digits = 1.5 * interval.delta, _format(bars["close"].iloc[-1])
 
     _band(figure, past["target_at"], past["lower_80"], past["upper_80"], gap, FILL_PAST, "its 80% band", rank=3)
@@ -70,11 +71,10 @@ def price_chart(
     if newest is not None:
         _fan(figure, newest)
     _price_tag(figure, bars["close"].iloc[-1])
-    figure.add_vline(x=_naive_time(now), line={"color": QUIET, "width": 1, "dash": "dash"})
-    end = max(pd.Timestamp(now), newest["target_at"]) if newest is not None else pd.Timestamp(now)
-    margin = 0.02 * (end - pd.Timestamp(start))
-    figure.update_xaxes(range=[_naive_time(start), _naive_time(end + margin)], rangeslider_visible=False)
-    figure.update_yaxes(range=_reach(bars[bars["timestamp"] >= pd.Timestamp(start)], past, newest))
+    figure.add_vline(x=_naive_time(closed_at), line={"color": QUIET, "width": 1, "dash": "dash"})
+    end = closed_at if newest is None else newest["target_at"]
+    figure.update_xaxes(range=[_naive_time(start), _naive_time(end + 0.02 * (end - start))], rangeslider_visible=False)
+    figure.update_yaxes(range=_reach(bars[bars["timestamp"] >= start], past, newest))
     return figure
 
 
@@ -119,8 +119,6 @@ def _figure(height: int) -> go.Figure:
         hovermode="x unified",
         dragmode=False,
         legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
-        # What a viewer zoomed into stays as it is when the figure is drawn anew.
-        uirevision="kept",
     )
     figure.update_xaxes(showgrid=False, hoverformat="%d %b %H:%M UTC")
     figure.update_yaxes(side="right", tickformat=",~f", automargin=True)
@@ -223,12 +221,10 @@ def _price_tag(figure: go.Figure, value: float) -> None:
     )
 
 
-def _reach(bars: pd.DataFrame, past: pd.DataFrame, newest: pd.Series | None) -> list[float] | None:
+def _reach(bars: pd.DataFrame, past: pd.DataFrame, newest: pd.Series | None) -> list[float]:
     """The prices to show, with a margin: Plotly's own choice would begin at the earliest bar, not at the left edge."""
     values = [*bars["low"], *bars["high"], *past["lower_80"], *past["upper_80"]]
     values += [] if newest is None else [newest["lower_95"], newest["upper_95"]]
-    if not values:
-        return None
     low, high = min(values), max(values)
     margin = 0.04 * (high - low)
     return [low - margin, high + margin]
@@ -239,5 +235,5 @@ def _naive(times: pd.Series) -> list[datetime]:
     return [time.to_pydatetime() for time in times.dt.tz_convert("UTC").dt.tz_localize(None)]
 
 
-def _naive_time(time: datetime) -> datetime:
-    return _naive(pd.Series([pd.Timestamp(time)]))[0]
+def _naive_time(time: pd.Timestamp) -> datetime:
+    return _naive(pd.Series([time]))[0]

@@ -24,6 +24,11 @@ def card(label: str, value: str, note: str, colour: Tone = "off") -> None:
     st.metric(label, value, note, delta_color=colour, delta_arrow="off", border=True, height="stretch")
 
 
+def aside(sentence: str) -> None:
+    """A sentence in grey; `st.caption` is too pale to be read by everybody."""
+    st.markdown(f":small[:gray[{sentence}]]")
+
+
 def alerts(rows: pd.DataFrame, now: datetime) -> None:
     """Open alerts, one below the other."""
     for alert in rows.itertuples():
@@ -50,7 +55,7 @@ def record(figures: Record) -> None:
                 card(*figure)
     outcomes = ", ".join(f"{counts[outcome]:,} {outcome}" for outcome in OUTCOMES)
     no_call = " No direction was called: incorrect only means that the price moved."
-    st.caption(f"{outcomes}." + (no_call if counts["incorrect"] and not figures.called else ""))
+    aside(f"{outcomes}." + (no_call if counts["incorrect"] and not figures.called else ""))
 
 
 def forecasts(table: pd.DataFrame, decimals: int) -> None:

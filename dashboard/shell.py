@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 import streamlit as st
 
-from cryptosentinel.errors import StorageError, UserInputError
+from cryptosentinel.errors import CryptoSentinelError, StorageError, UserInputError
 from cryptosentinel.workspace import Workspace
 from dashboard.data import Home, is_recorded, open_market, read_home
 from dashboard.text import name, plain
@@ -53,7 +53,11 @@ def home() -> Home | None:
 
 def header() -> None:
     """The market's name, and how real it is."""
-    workspace = market()
+    try:
+        workspace = market()
+    except CryptoSentinelError:  # what is wrong is said once, by the page
+        st.title("CryptoSentinel", anchor=False)
+        return
     asset, currency = workspace.settings.market.asset, workspace.settings.market.currency
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.title(f"{plain(name(asset))} in {plain(currency.upper())}", anchor=False, width="content")

@@ -18,7 +18,9 @@ def plain(text: str) -> str:
     >>> plain("**a** :red[b] <i>")
     '\\*\\*a\\*\\* \\:red\\[b\\] \\<i\\>'
     """
-    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", " ".join(text.split()))
+    # Addresses are linked even where they are escaped; a word joiner, which cannot be seen, keeps them from it.
+    unlinked = re.sub(r"(https?:|www|@)", "\\1\u2060", " ".join(text.split()), flags=re.IGNORECASE)
+    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", unlinked)
 
 
 def decimals(price: float) -> int:

@@ -114,9 +114,7 @@ def _chart(home: Home) -> int:
             bind="query-params",
             label_visibility="collapsed",
         )
-    start = home.now - timedelta(hours=hours)
-    figure = charts.price_chart(home.bars, home.forecasts, home.interval, home.now, start)
-    figure.update_layout(uirevision=f"{hours}")
+    figure = charts.price_chart(home.bars, home.forecasts, home.interval, hours)
     st.plotly_chart(figure, key="price", config=charts.CONFIG, alt="Candlesticks of the price, and the forecast")
     return hours
 
@@ -125,9 +123,9 @@ def _past(home: Home, hours: int) -> None:
     left, right = st.columns([3, 2], gap="medium")
     with left:
         st.header("Actual price against forecast", anchor=False)
-        recent = settled(since(home.forecasts, "target_at", home.now - timedelta(hours=hours)))
+        recent = settled(since(home.forecasts, "target_at", home.quote.at - timedelta(hours=hours)))
         if recent.empty:
-            st.caption("No forecast for these hours has been settled yet.")
+            parts.aside("No forecast for these hours has been settled yet.")
         else:
             figure = charts.error_chart(recent, home.interval)
             st.plotly_chart(figure, key="errors", config=charts.CONFIG, alt="Errors of past forecasts and their bands")

@@ -15,7 +15,8 @@ from tests.builders import FIVE
 from tests.dashboard.builders import settings_for, with_forecasts
 
 NOW = datetime(2025, 1, 6, 12, 1, tzinfo=UTC)
-START = NOW - timedelta(hours=3)
+CLOSED_AT = datetime(2025, 1, 6, 12, tzinfo=UTC)
+START = CLOSED_AT - timedelta(hours=3)
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +27,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
 
 
 def price_chart(home: Home, **changes: Any) -> go.Figure:
-    shown = {"bars": home.bars, "forecasts": home.forecasts, "interval": FIVE, "now": NOW, "start": START, **changes}
+    shown = {"bars": home.bars, "forecasts": home.forecasts, "interval": FIVE, "hours": 3, **changes}
     return charts.price_chart(**shown)
 
 
@@ -50,12 +51,12 @@ def test_the_fan_begins_at_the_price_and_ends_in_the_bands_at_the_target(home: H
     assert trace(figure, "forecast").y == (newest["price"], newest["predicted_price"])
 
 
-def test_past_forecasts_are_drawn_at_their_targets_up_to_now(home: Home) -> None:
+def test_past_forecasts_are_drawn_at_their_targets_up_to_the_newest_close(home: Home) -> None:
     line = trace(price_chart(home), "past forecast")
     drawn = dict(zip(line.x[:-1], line.y[:-1], strict=True))
-    due = home.forecasts[home.forecasts["target_at"].between(START, NOW)]
+    due = home.forecasts[home.forecasts["target_at"].between(START, CLOSED_AT)]
     assert drawn == dict(zip(due["target_at"].dt.tz_localize(None), due["predicted_price"], strict=True))
-    assert len(due) == 36
+    assert len(due) == 37
 
 
 def test_a_gap_between_forecasts_is_not_drawn_over(home: Home) -> None:
@@ -66,9 +67,8 @@ def test_a_gap_between_forecasts_is_not_drawn_over(home: Home) -> None:
 
 
 def test_a_forecast_whose_target_has_passed_gets_no_fan(home: Home) -> None:
-    later = home.forecasts["target_at"].iloc[-1] + timedelta(seconds=1)
-    assert "forecast" in names(price_chart(home, now=later - timedelta(seconds=1)))
-    assert "forecast" not in names(price_chart(home, now=later))
+    assert "forecast" in names(price_chart(home, forecasts=home.forecasts.iloc[:43]))
+    assert "forecast" not in names(price_chart(home, forecasts=home.forecasts.iloc[:42]))
 
 
 def test_bars_are_drawn_without_forecasts(home: Home) -> None:
