@@ -26,7 +26,12 @@ from cryptosentinel.bundle import (
 )
 from cryptosentinel.config import TrainingSettings
 from cryptosentinel.errors import NotEnoughDataError
-from cryptosentinel.forecasting.candidates import get_candidate, make_direction_classifier, predict_log_return
+from cryptosentinel.forecasting.candidates import (
+    Setup,
+    get_candidate,
+    make_direction_classifier,
+    predict_log_return,
+)
 from cryptosentinel.forecasting.dataset import Dataset, Snapshot, describe_rows
 from cryptosentinel.forecasting.regimes import fit_regimes
 
@@ -113,6 +118,7 @@ def train_part(name: str, rows: Dataset, snapshot: Snapshot, settings: TrainingS
 
 
 def _fit(name: str, rows: Dataset, settings: TrainingSettings) -> tuple[Any, ModelEntry, str, list[str]]:
+    setup = Setup(settings.preset, len(rows), settings.seed, settings.threads)
     if name == DIRECTION:
         up = rows.y > 0
         if up.all() or not up.any():
@@ -122,7 +128,7 @@ def _fit(name: str, rows: Dataset, settings: TrainingSettings) -> tuple[Any, Mod
                 need=1,
                 remedy="The random walk stays champion until the market moves both ways.",
             )
-        classifier = make_direction_classifier(settings.preset, settings.seed)
+        classifier = make_direction_classifier(setup)
         return classifier.fit(rows.X, up), ModelEntry(target="direction"), "probabilities", []
     if name == REGIME:
         pipeline, regimes = fit_regimes(rows.X, rows.names, settings.seed)
@@ -132,7 +138,7 @@ def _fit(name: str, rows: Dataset, settings: TrainingSettings) -> tuple[Any, Mod
     if candidate.make is None:
         return None, ModelEntry(target=target), "", []
     y = rows.y / rows.scale if target == "standardised" else rows.y
-    estimator = candidate.make(settings.preset, settings.seed, settings.threads)
+    estimator = candidate.make(setup)
     return estimator.fit(rows.X, y), ModelEntry(target=target), "variable", []
 
 

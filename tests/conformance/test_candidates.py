@@ -12,7 +12,7 @@ import pytest
 
 from cryptosentinel.bundle import load_native, merge_onnx, save_native, to_onnx
 from cryptosentinel.forecasting import CANDIDATES, Candidate, Dataset
-from cryptosentinel.forecasting.candidates import Preset, make_direction_classifier, predict_log_return
+from cryptosentinel.forecasting.candidates import Preset, Setup, make_direction_classifier, predict_log_return
 from cryptosentinel.forecasting.regimes import fit_regimes
 from tests.forecasting.builders import make_dataset, stress_rows
 
@@ -31,7 +31,7 @@ def rows_for(preset: Preset) -> Dataset:
 def fit(candidate: Candidate, preset: Preset, rows: Dataset, seed: int = 0) -> Any:
     assert candidate.make
     y = rows.y / rows.scale if candidate.target(preset) == "standardised" else rows.y
-    return candidate.make(preset, seed, 1).fit(rows.X, y)
+    return candidate.make(Setup(preset, len(rows), seed, threads=1)).fit(rows.X, y)
 
 
 def scale_of(X: np.ndarray) -> np.ndarray:
@@ -95,7 +95,7 @@ def test_the_random_walk_says_that_the_price_stays() -> None:
 @every_preset
 def test_the_direction_classifier_keeps_its_answers(preset: Preset, tmp_path: Path) -> None:
     rows = rows_for(preset)
-    classifier = make_direction_classifier(preset, 0).fit(rows.X, rows.y > 0)
+    classifier = make_direction_classifier(Setup(preset, len(rows), 0, threads=1)).fit(rows.X, rows.y > 0)
     X = stress_rows(rows, 10_000)
     expected = classifier.predict_proba(X)
     np.testing.assert_allclose(run(to_onnx(classifier, COLUMNS), X, "probabilities"), expected, atol=1e-5)
@@ -115,7 +115,7 @@ def test_the_regimes_keep_their_answers(tmp_path: Path) -> None:
 def test_models_in_one_graph_answer_as_each_alone() -> None:
     rows = rows_for("default")
     X = stress_rows(rows, 500)
-    classifier = make_direction_classifier("default", 0).fit(rows.X, rows.y > 0)
+    classifier = make_direction_classifier(Setup("default", len(rows), 0, threads=1)).fit(rows.X, rows.y > 0)
     pipeline, _ = fit_regimes(rows.X, rows.names, 0)
     graphs = {
         **{c.name: (to_onnx(fit(c, "default", rows), COLUMNS), "variable") for c in LEARNERS},
@@ -129,3 +129,16 @@ def test_models_in_one_graph_answer_as_each_alone() -> None:
     assert [value.name for value in merged.graph.output] == list(graphs)
     for name, expected in alone.items():
         np.testing.assert_array_equal(run(merged, X, name), expected, err_msg=name)
+
+
+@pytest.mark.parametrize("candidate", ["random_forest", "gradient_boosting"])
+def test_a_tree_of_the_default_preset_sees_no_more_than_50_000_rows(candidate: str) -> None:
+    make = CANDIDATES[candidate].make
+    assert make
+
+    def rows_a_tree(rows: int) -> float:
+        settings = make(Setup("default", rows, 0, threads=1)).get_params()
+        return rows * settings.get("max_samples", settings.get("subsample"))
+
+    assert rows_a_tree(20_000) < 20_000
+    assert rows_a_tree(800_000) == pytest.approx(50_000)
