@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -208,6 +209,8 @@ def _contradictions(manifest: Manifest) -> list[str]:
 
 
 def _onnx_session(path: Path, manifest: Manifest) -> Any:
+    # It reports its use to its maker otherwise, and keeps a file for that among the temporary ones.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
