@@ -14,7 +14,9 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from cryptosentinel import __version__
 from cryptosentinel.config import Settings, load_settings, parse_assignment
@@ -44,7 +46,7 @@ SourceOption = Annotated[
         show_default=False,
     ),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable answer.")]
+JsonOption = Annotated[bool, typer.Option("--json", metavar="", help="Machine-readable answer.")]
 
 
 def read_settings(
@@ -60,13 +62,13 @@ def read_settings(
 
 
 def print_json(value: object) -> None:
-    """Prints an answer for machines; times become ISO strings."""
-    sys.stdout.write(json.dumps(value, indent=2, default=str) + "\n")
+    """Prints an answer for machines."""
+    sys.stdout.write(json.dumps(value, indent=2) + "\n")
 
 
 @app.command()
 def forecasts(
-    last: Annotated[int, typer.Option("--last", min=1, help="How many, newest first.")] = 20,
+    last: Annotated[int, typer.Option("--last", min=1, help="How many of the newest.")] = 20,
     config: ConfigOption = None,
     home: HomeOption = None,
     source: SourceOption = None,
@@ -82,6 +84,8 @@ def forecasts(
     if as_json:
         print_json(
             {
+                "market": workspace.market,
+                "simulated": workspace.source.simulated,
                 "record": record(log),
                 "forecasts": json.loads(log.tail(last).to_json(orient="records", date_format="iso")),
             }
@@ -92,7 +96,7 @@ def forecasts(
         out.print("No forecast has been made yet. `cryptosentinel up` makes one.")
         return
     out.print(forecast_table(log.tail(last)))
-    out.print(sentence(record(log)))
+    out.print(sentence(record(log)), highlight=False)
 
 
 @app.command()
@@ -106,65 +110,78 @@ def model(
     """Show the champion, its figures, and the versions before it."""
     from rich.markdown import Markdown
 
-    from cryptosentinel.bundle import read_manifest
+    from cryptosentinel.bundle import Bundle
     from cryptosentinel.workspace import stored_workspace
 
     workspace = stored_workspace(read_settings(config, assignments, {"home": home, "market.source": source}))
-    champion, path = workspace.champion(), workspace.champion_bundle()
+    champion, bundle = workspace.champion(), Bundle.load(workspace.champion_bundle())
     versions = workspace.storage.registry.versions()
     if as_json:
-        manifest = json.loads(read_manifest(path).model_dump_json())
-        history = [{"version": v.version, "registered_at": v.registered_at, "verdict": v.verdict} for v in versions]
+        manifest = json.loads(bundle.manifest.model_dump_json())
+        history = [
+            {"version": v.version, "registered_at": v.registered_at.isoformat(), "verdict": v.verdict} for v in versions
+        ]
         print_json({"champion": champion.version, "uri": champion.uri, "manifest": manifest, "versions": history})
         return
     say_if_simulated(workspace.source.simulated)
-    out.print(Markdown((path / "MODEL_CARD.md").read_text(encoding="utf-8")))
+    out.print(Markdown(bundle.file("MODEL_CARD.md").read_text(encoding="utf-8")))
+    out.print()
     table = Table(title="Versions", title_justify="left")
     for column in ("version", "registered (UTC)", "verdict"):
         table.add_column(column, overflow="fold")
     for version in versions[-10:]:
         mark = " (champion)" if version.version == champion.version else ""
-        table.add_row(f"{version.version}{mark}", f"{version.registered_at:%Y-%m-%d %H:%M}", version.verdict)
+        table.add_row(f"{version.version}{mark}", f"{version.registered_at:%Y-%m-%d %H:%M}", escape(version.verdict))
     out.print(table)
 
 
 @app.command()
 def doctor(
-    config: ConfigOption = None, home: HomeOption = None, assignments: SetOption = None, as_json: JsonOption = False
+    config: ConfigOption = None,
+    home: HomeOption = None,
+    source: SourceOption = None,
+    assignments: SetOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Say what is missing on this machine, and how to mend it."""
     from cryptosentinel.doctor import checks
 
-    found = checks(read_settings(config, assignments, {"home": home}))
+    found = checks(read_settings(config, assignments, {"home": home, "market.source": source}))
     if as_json:
         print_json([vars(check) for check in found])
     else:
+        table = Table.grid(padding=(0, 1))
         for check in found:
-            mark = "[green]ok  [/]" if check.ok else "[red]FAIL[/]" if check.required else "[yellow]note[/]"
-            out.print(f"{mark} {check.name}: {check.detail}", highlight=False)
-            if not check.ok and check.remedy:
-                out.print(f"     {check.remedy}", highlight=False, style="dim")
+            mark = "[green]ok" if check.ok else "[red]FAIL" if check.required else "[yellow]note"
+            table.add_row(mark, Text(f"{check.name}: {check.detail}", overflow="fold"))
+            if check.remedy:
+                table.add_row("", Text(check.remedy, style="dim", overflow="fold"))
+        out.print(table)
     if any(check.required and not check.ok for check in found):
         raise typer.Exit(1)
 
 
 @app.command()
 def settings(
-    config: ConfigOption = None, home: HomeOption = None, assignments: SetOption = None, as_json: JsonOption = False
+    config: ConfigOption = None,
+    home: HomeOption = None,
+    source: SourceOption = None,
+    assignments: SetOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Show every setting as it is in force; secrets are masked."""
     import yaml
 
-    values = read_settings(config, assignments, {"home": home}).masked()
+    values = read_settings(config, assignments, {"home": home, "market.source": source}).masked()
     if as_json:
         print_json(values)
     else:
         sys.stdout.write(yaml.safe_dump(values, sort_keys=False))
 
 
-@app.callback()
+@app.callback(invoke_without_command=True)
 def _root(
-    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.", is_eager=True)] = False,
+    version: Annotated[bool, typer.Option("--version", metavar="", help="Show the version and exit.")] = False,
 ) -> None:
     if version:
         out.print(__version__)
@@ -174,19 +191,22 @@ def _root(
 def say_if_simulated(simulated: bool) -> None:
     """Tells a person that the prices are invented, where they are."""
     if simulated:
-        err.print("[bold yellow]SIMULATED market: these prices are invented.[/]")
+        out.print("[bold yellow]SIMULATED market: these prices are invented.[/]")
 
 
 def sentence(figures: dict[str, Any]) -> str:
     """`predicting.record` in words."""
-    settled = figures["settled"]
-    if not settled:
-        return f"{figures['made']} forecasts, none of them due yet."
+    made = f"{figures['made']} forecast{'' if figures['made'] == 1 else 's'}"
+    if not figures["settled"]:
+        return f"{made}, none settled yet."
     counts = ", ".join(f"{figures[name]} {name}" for name in ("correct", "incorrect", "flat", "missed"))
-    return (
-        f"{figures['made']} forecasts, {settled} settled: {counts}; {figures['covered_80']:.0%} of the prices within "
-        f"the 80% interval, {figures['covered_95']:.0%} within the 95% interval."
-    )
+    covered = ""
+    if figures["covered_80"] is not None:
+        covered = (
+            f"; {figures['covered_80']:.0%} of the prices within the 80% interval, "
+            f"{figures['covered_95']:.0%} within the 95% interval"
+        )
+    return f"{made}, {figures['settled']} settled: {counts}{covered}."
 
 
 def main() -> None:
@@ -203,9 +223,9 @@ def main() -> None:
     try:
         app(standalone_mode=True)
     except CryptoSentinelError as error:
-        err.print(f"[bold red]Error:[/] {error.message}", highlight=False, soft_wrap=True)
+        err.print(f"[bold red]Error:[/] {escape(error.message)}", highlight=False, soft_wrap=True)
         if error.remedy:
-            err.print(error.remedy, highlight=False, soft_wrap=True)
+            err.print(error.remedy, highlight=False, markup=False, soft_wrap=True)
         sys.exit(error.exit_code)
 
 

@@ -152,7 +152,10 @@ class TestAbstaining:
 def test_where_features_are_not_warm_the_random_walk_answers_and_the_forecast_says_so(
     tmp_path: Path, bars: int
 ) -> None:
-    row = step(market(tmp_path, bars), tiny(tmp_path, log_return=0.002), at(bars)).forecast
+    storage, predictor = market(tmp_path, bars), tiny(tmp_path, log_return=0.002)
+    with counted(predictor) as asked:
+        row = step(storage, predictor, at(bars)).forecast
+    assert [rows.features for rows in asked] == [None]
     assert row is not None
     assert (row["champion"], row["direction"], row["bundle_version"]) == ("random_walk", "flat", 7)
     assert row["predicted_price"] == row["price"]
