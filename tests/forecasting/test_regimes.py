@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cryptosentinel.features import SCALE_FEATURE
+from cryptosentinel.features import SCALE_FEATURE, compute_features
 from cryptosentinel.forecasting.regimes import fit_regimes, name_clusters
+from cryptosentinel.market.bars import PRICES, make_bars
+from tests.features.builders import SPEC
 from tests.forecasting.builders import make_dataset
 
 NAMES = ("roc_10", SCALE_FEATURE)
@@ -56,6 +61,20 @@ def test_a_refit_with_another_seed_calls_most_rows_the_same() -> None:
         answers.append(np.asarray(names)[pipeline.predict(rows.X)])
     assert (answers[0] == answers[1]).mean() > 0.8
     assert (answers[0] == answers[2]).mean() > 0.8
+
+
+@pytest.mark.market_data
+def test_a_refit_with_another_seed_calls_the_rows_of_a_real_market_the_same(market_data: Path) -> None:
+    rows = pd.read_parquet(market_data / "binance_btcusdt_5m_2017_2025h1.parquet").tail(30_000)
+    prices = {name: rows[name].to_numpy() for name in (*PRICES, "volume")}
+    bars = make_bars("bitcoin", "file", pd.to_datetime(rows["timestamp"].to_numpy(), unit="ms", utc=True), **prices)
+    X = compute_features(bars, SPEC)[SPEC.model_names].dropna().to_numpy(np.float32)
+    answers = []
+    for seed in (0, 1, 2):
+        pipeline, names = fit_regimes(X, tuple(SPEC.model_names), seed)
+        answers.append(np.asarray(names)[pipeline.predict(X)])
+    assert (answers[0] == answers[1]).mean() > 0.95
+    assert (answers[0] == answers[2]).mean() > 0.95
 
 
 def test_a_refit_on_a_week_more_calls_most_rows_the_same() -> None:

@@ -13,6 +13,7 @@ from cryptosentinel.bundle import DIRECTION, REGIME
 from cryptosentinel.errors import NotEnoughDataError, UserInputError
 from cryptosentinel.features import SCALE_FEATURE
 from cryptosentinel.forecasting import CANDIDATES, Part, part_names, train_part
+from cryptosentinel.forecasting.candidates import Preset, Setup
 from tests.forecasting.builders import SNAPSHOT, make_dataset, make_settings
 
 
@@ -58,14 +59,14 @@ def test_the_holdout_is_not_fitted_on(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("preset", ["default", "classic"])
-def test_the_default_preset_learns_returns_in_units_of_volatility(preset: str, tmp_path: Path) -> None:
+def test_the_default_preset_learns_returns_in_units_of_volatility(preset: Preset, tmp_path: Path) -> None:
     rows = make_dataset()
     training, holdout = rows.split(0.2)
     train_part("ridge", rows, SNAPSHOT, make_settings(preset=preset).training, tmp_path)
     unit = {"default": training.scale, "classic": 1.0}[preset]
     make = CANDIDATES["ridge"].make
     assert make
-    answer = make(preset, 0, 1).fit(training.X, training.y / unit).predict(holdout.X)
+    answer = make(Setup(preset, len(training), 0, 1)).fit(training.X, training.y / unit).predict(holdout.X)
     forecast = pd.read_parquet(tmp_path / "holdout.parquet")["forecast"]
     np.testing.assert_allclose(forecast, answer * (holdout.scale if preset == "default" else 1.0), rtol=1e-6)
 
