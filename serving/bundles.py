@@ -58,7 +58,13 @@ def fetch_served(registry: ModelRegistry, version: int, folder: Path) -> Served:
         return load_served(path, version)
     except BundleDamagedError:
         shutil.rmtree(path)
+    try:
         return load_served(registry.fetch(version, folder), version)
+    except BundleDamagedError as error:
+        raise BundleDamagedError(
+            f"Version {version} is damaged in the registry: {error.message}",
+            remedy=f"Restore its folder in the store (bundles/v{version}-...), or promote another version.",
+        ) from error
 
 
 class ChampionFollower:
