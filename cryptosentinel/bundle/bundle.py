@@ -51,12 +51,13 @@ class Bundle:
             file = path / name
             if not file.is_file():
                 raise BundleDamagedError(
-                    f"Bundle {path}: {name} is missing.", remedy="Fetch it again from the registry."
+                    f"Bundle {path}: {name} is missing.",
+                    remedy="If it is a copy from the registry, delete that folder: it is fetched again.",
                 )
             if file_digest(file) != digest:
                 raise BundleDamagedError(
                     f"Bundle {path}: {name} differs from the digest in its manifest.",
-                    remedy="Fetch it again from the registry.",
+                    remedy="If it is a copy from the registry, delete that folder: it is fetched again.",
                 )
         try:
             intervals = IntervalTable.model_validate_json((path / INTERVALS_FILE).read_text(encoding="utf-8"))

@@ -112,9 +112,10 @@ def open_table(uri: str, options: Mapping[str, str]) -> DeltaTable | None:
 
 def _refuse_other_content(uri: str) -> None:
     folder = Path(uri)
-    if "://" in uri or not folder.is_dir() or (folder / "_delta_log").is_dir():
+    if "://" in uri or not folder.is_dir():
         return
-    if content := sorted(path.name for path in folder.iterdir()):
+    content = sorted(path.name for path in folder.iterdir())
+    if content and "_delta_log" not in content:  # one look: somebody may be creating the table right now
         raise StoreUnavailableError(
             f"{uri} is not a Delta Lake table: it holds {', '.join(content[:3])}.",
             remedy="Move that away, or point `home` or `storage.uri` at another folder.",
