@@ -76,7 +76,7 @@ def forecasts(
     as_json: JsonOption = False,
 ) -> None:
     """Show the forecasts made, and what became of them."""
-    from cryptosentinel.predicting import forecast_table, record
+    from cryptosentinel.predicting import forecast_records, forecast_table, record
     from cryptosentinel.workspace import stored_workspace
 
     workspace = stored_workspace(read_settings(config, assignments, {"home": home, "market.source": source}))
@@ -87,7 +87,7 @@ def forecasts(
                 "market": workspace.market,
                 "simulated": workspace.source.simulated,
                 "record": record(log),
-                "forecasts": json.loads(log.tail(last).to_json(orient="records", date_format="iso")),
+                "forecasts": forecast_records(log.tail(last)),
             }
         )
         return

@@ -96,16 +96,18 @@ def remember(workspace: Workspace) -> None:
         ) from error
 
 
-def stored_workspace(settings: Settings) -> Workspace:
+def stored_workspace(settings: Settings, *, begin: bool = False) -> Workspace:
     """Opens the market that the settings name, or, where they say `auto`, the one used last; asks no network.
 
     What else the settings say of the market (asset, currency, interval) counts before what was used last.
+    `begin` is as in `open_workspace`.
 
     Raises:
-        UserInputError: nothing has run in this home folder yet, or what it says of that cannot be read.
+        UserInputError: nothing has run in this home folder yet, or not that market, or what it says of that cannot be
+            read.
     """
     if settings.market.source != "auto":
-        return open_workspace(settings)
+        return open_workspace(settings, begin=begin)
     path = settings.home / CURRENT
     try:
         note = json.loads(path.read_text(encoding="utf-8"))
@@ -121,28 +123,36 @@ def stored_workspace(settings: Settings) -> Workspace:
             remedy="Name the market with --source, or run `cryptosentinel up`, which writes it anew.",
         ) from error
     given = settings.market.model_fields_set - {"source"}
-    return open_workspace(_for_market(settings, **{name: last[name] for name in _MARKET if name not in given}))
+    market = {name: last[name] for name in _MARKET if name not in given}
+    return open_workspace(_for_market(settings, **market), begin=begin)
 
 
 def _for_market(settings: Settings, **market: str) -> Settings:
     return settings.model_copy(update={"market": settings.market.model_copy(update=market)})
 
 
-def open_workspace(settings: Settings, *, now: datetime | None = None) -> Workspace:
+def open_workspace(settings: Settings, *, now: datetime | None = None, begin: bool = True) -> Workspace:
     """Opens the market that the settings name, and its stores.
 
     Args:
         settings: where `market.source` is `auto`, the network is asked what can be had.
         now: the clock of a file or simulated market (a replay).
+        begin: make the stores where there are none; else that is an error.
 
     Raises:
-        UserInputError: the settings cannot be followed, or a file cannot be read as bars.
+        UserInputError: the settings cannot be followed, or a file cannot be read as bars, or there are no stores.
         StorageError: a store cannot be opened.
     """
     opened = open_source(settings.market, now=now)
     resolved = _for_market(settings, source=opened.setting)
     market = "-".join([opened.slug, settings.market.asset, settings.market.currency, settings.market.interval])
-    storage = open_storage(settings.storage, root=settings.home.resolve() / market, market=market)
+    root = settings.home.resolve() / market
+    if not begin and settings.storage.uri is None and not root.is_dir():
+        raise UserInputError(
+            f"Nothing has run for the market {opened.setting} in {settings.home} yet.",
+            remedy="Run `cryptosentinel up` for it first, or name another one with --source or --home.",
+        )
+    storage = open_storage(settings.storage, root=root, market=market)
     return Workspace(
         settings=resolved,
         source=opened.source,

@@ -28,7 +28,8 @@ def open_market(settings_json: str | None) -> Workspace:
         UserInputError: nothing has run here yet, or the settings cannot be followed.
         StorageError: the store cannot be opened.
     """
-    return stored_workspace(load_settings(overrides=json.loads(settings_json) if settings_json else None))
+    settings = load_settings(overrides=json.loads(settings_json) if settings_json else None)
+    return stored_workspace(settings, begin=True)
 
 
 def is_recorded(workspace: Workspace) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections.abc import Iterator
@@ -19,7 +18,7 @@ from rich.console import Console
 from cryptosentinel.bundle import read_manifest
 from cryptosentinel.config import Settings
 from cryptosentinel.errors import CryptoSentinelError, NotEnoughDataError, PipelineError, ServingError
-from cryptosentinel.predicting import record
+from cryptosentinel.predicting import forecast_records, record
 from cryptosentinel.workspace import Workspace, open_workspace, remember
 from pipelines.console import Say, Stages
 from pipelines.dashboard import free_port, running_dashboard
@@ -65,7 +64,7 @@ class Up:
             "market": self.workspace.market,
             "simulated": self.workspace.source.simulated,
             "urls": self.urls,
-            "forecast": json.loads(self.forecast.to_json(date_format="iso")),
+            "forecast": forecast_records(self.forecast.to_frame().T)[0],
             "record": record(self.log),
             "champion": {"version": champion.version, "verdict": champion.verdict, "metrics": champion.metrics},
         }

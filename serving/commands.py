@@ -46,6 +46,6 @@ def serve(
     from cryptosentinel.workspace import stored_workspace
     from serving.state import state_path
 
-    workspace = stored_workspace(settings)
+    workspace = stored_workspace(settings, begin=True)
     workspace.champion()
     run_predictor(settings, store_root=workspace.root, market=workspace.market, state=state_path(workspace.root))

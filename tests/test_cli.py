@@ -134,11 +134,18 @@ class TestForecasts:
         assert not (tmp_path / "new").exists()
 
     def test_without_a_forecast_yet_it_says_so(self, tmp_path: Path) -> None:
+        open_workspace(settings_of(home=str(tmp_path), market__source="simulated"))
         ran = run("forecasts", "--home", tmp_path, "--source", "simulated")
         assert ran.code == 0
         assert "No forecast has been made yet" in ran.out
         empty = run("forecasts", "--home", tmp_path, "--source", "simulated", "--json").json
         assert (empty["forecasts"], empty["record"]["covered_80"]) == ([], None)
+
+    def test_a_market_that_never_ran_is_named_and_nothing_is_made_for_it(self, tmp_path: Path) -> None:
+        ran = run("forecasts", "--home", tmp_path, "--source", "simulated:9")
+        assert ran.code == 2
+        assert "simulated:9" in ran.err
+        assert not list(tmp_path.glob("simulated-9*"))
 
     def test_before_any_is_due_the_record_says_so(self, tmp_path: Path) -> None:
         make_home(tmp_path, bars=41)

@@ -110,6 +110,8 @@ class TestTheMarketUsedLast:
 
     def test_what_is_named_counts_before_what_is_remembered(self, tmp_path: Path) -> None:
         remember(opened(tmp_path, "simulated:4", market__interval="15m"))
+        opened(tmp_path, "simulated:9")
+        opened(tmp_path, "simulated:4", market__asset="ethereum", market__interval="5m")
         assert stored_workspace(settings(tmp_path, "simulated:9")).market == "simulated-9-bitcoin-usd-5m"
         named = settings(tmp_path, "auto", market__asset="ethereum", market__interval="5m")
         assert stored_workspace(named).market == "simulated-4-ethereum-usd-5m"

@@ -1,6 +1,6 @@
 """Forecasting live: asking a predictor, settling what is due, raising alerts."""
 
-from cryptosentinel.predicting.describe import describe_forecast, forecast_table, record
+from cryptosentinel.predicting.describe import describe_forecast, forecast_records, forecast_table, record
 from cryptosentinel.predicting.predictor import Answer, BundlePredictor, Predictor, Rows, answer_with
 from cryptosentinel.predicting.step import PredictReport, predict
 
@@ -12,6 +12,7 @@ __all__ = [
     "Rows",
     "answer_with",
     "describe_forecast",
+    "forecast_records",
     "forecast_table",
     "predict",
     "record",

@@ -51,6 +51,12 @@ def record(log: pd.DataFrame) -> dict[str, Any]:
     return figures
 
 
+def forecast_records(log: pd.DataFrame) -> list[dict[str, Any]]:
+    """Forecasts for machines: plain values, times in ISO 8601, `by_model` as a mapping."""
+    rows: list[dict[str, Any]] = json.loads(log.to_json(orient="records", date_format="iso"))
+    return [row | {"by_model": json.loads(row["by_model"])} for row in rows]
+
+
 def forecast_table(log: pd.DataFrame) -> Table:
     """Forecasts for a terminal of 80 columns, a row each."""
     from rich.table import Table
