@@ -141,7 +141,7 @@ def model_card(manifest: Manifest, evaluation: Evaluation) -> str:
     return f"""# {manifest.asset}, {minutes} minutes ahead: {manifest.champion}
 {banner if manifest.simulated else ""}
 Forecasts the log return of {manifest.asset}/{manifest.currency},
-{manifest.horizon_bars} {manifest.interval} bars ahead.
+{manifest.horizon_bars} bars of {manifest.interval} ahead.
 
 - Verdict: {"promoted" if manifest.gate.promote else "refused"}: {"; ".join(manifest.gate.reasons)}.
 - Data: `{manifest.market}`, {data.start:%Y-%m-%d %H:%M} to {data.end:%Y-%m-%d %H:%M} UTC;
@@ -152,6 +152,8 @@ Forecasts the log return of {manifest.asset}/{manifest.currency},
 ## On rows that no model was fitted on
 
 {league_table(evaluation.candidates, evaluation.best)}
+
+Skill is 1 less the squared error over the random walk's; way is the share of directions that were right.
 
 Direction classifier: {d["accuracy"]:.1%} right, where always saying the more frequent direction gets
 {d["base_rate"]:.1%}; precision {d["precision"]:.3f}, recall {d["recall"]:.3f}, F1 {d["f1"]:.3f}.

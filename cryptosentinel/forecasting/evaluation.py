@@ -136,9 +136,9 @@ def score_direction(frame: pd.DataFrame) -> tuple[dict[str, float], list[list[in
 
 
 def league_table(candidates: Mapping[str, Mapping[str, float]], best: str) -> str:
-    """The candidates as a Markdown table, best first."""
+    """The candidates as a Markdown table, best first; `way` is the share of directions that were right."""
     lines = [
-        "| candidate | RMSE (bp) | MAE (bp) | R2 | skill vs. random walk | direction | RMSE (price) |",
+        "| candidate | RMSE bp | MAE bp | R2 | skill | way | RMSE price |",
         "|---|---:|---:|---:|---:|---:|---:|",
     ]
     for name, m in sorted(candidates.items(), key=lambda item: item[1]["rmse"]):
