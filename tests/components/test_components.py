@@ -1,0 +1,215 @@
+"""What each component reads, calls and writes: its function, with Kubeflow's own artifacts on a real store."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from kfp import dsl
+
+from components.drift.component import drift
+from components.evaluate.component import evaluate
+from components.featurize.component import featurize
+from components.ingest.component import ingest
+from components.predict.component import predict
+from components.register.component import register
+from components.train.component import train
+from cryptosentinel.config import Settings, load_settings
+from cryptosentinel.errors import BundleDamagedError, NotEnoughDataError, ServingError
+from cryptosentinel.features import FeatureSpec
+from cryptosentinel.market.bars import Interval
+from cryptosentinel.workspace import Workspace, open_workspace
+
+SPEC = FeatureSpec(Interval("5m"))
+END = "2025-01-06T00:00:00+00:00"
+SMALL = {
+    "market.source": "simulated",
+    "training.window_days": 1,
+    "training.min_rows": 50,
+    "training.candidates": "random_walk,ridge",
+}
+
+
+@dataclass
+class Run:
+    """Components called by hand: parameters in, artifacts in a folder."""
+
+    folder: Path
+    settings: Settings
+    as_of: str = END
+
+    @property
+    def workspace(self) -> Workspace:
+        return open_workspace(self.settings, now=pd.Timestamp(self.as_of))
+
+    def artifact(self, step: str, name: str, kind: type[dsl.Artifact] = dsl.Artifact) -> Any:
+        path = self.folder / step / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return kind(name=name, uri=str(path))
+
+    def call(self, component: Any, name: str = "", **given: Any) -> tuple[Any, dict[str, Any]]:
+        """Returns what the component returned, and its output artifacts."""
+        function = component.python_func
+        step = name or function.__name__
+        kinds = {
+            output: kind.__origin__ if hasattr(kind, "__origin__") else kind
+            for output, kind in function.__annotations__.items()
+            if output not in given and output not in {"settings", "as_of", "return"}
+        }
+        outputs = {output: self.artifact(step, output, kind) for output, kind in kinds.items()}
+        shared = {"settings": self.settings.public_json(), "as_of": self.as_of}
+        return function(**shared, **given, **outputs), outputs
+
+    def data(self) -> None:
+        touched, _ = self.call(ingest)[0]
+        self.call(featurize, touched_from=touched)
+
+    def parts(self, names: list[str]) -> list[Any]:
+        snapshot, _ = self.call(drift)
+        return [self.call(train, f"train-{part}", part=part, snapshot=snapshot)[1]["model"] for part in names]
+
+
+def new_run(folder: Path, **overrides: object) -> Run:
+    given = SMALL | {"home": str(folder / "home")} | overrides
+    return Run(folder, load_settings(environ={}, overrides=given))
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, list[Any]]:
+    """Data, and one trained folder a part."""
+    run = new_run(tmp_path_factory.mktemp("trained"))
+    run.data()
+    return run, run.parts(["direction", "ridge", "random_walk", "regime"])
+
+
+def test_ingest_brings_the_window_and_what_its_first_row_needs_to_warm_up(tmp_path: Path) -> None:
+    run = new_run(tmp_path)
+    (touched, simulated), outputs = run.call(ingest)
+    bars = run.workspace.storage.features.read_bars("bitcoin")
+    assert len(bars) == 288 + SPEC.warm_up_bars
+    assert (touched, simulated) == (bars["timestamp"].iloc[0].isoformat(), True)
+    assert "SIMULATED" in Path(outputs["report"].path).read_text()
+    assert outputs["metrics"].metadata["inserted"] == len(bars)
+    assert json.loads(Path(outputs["bars"].path).read_text())["source"] == "simulated:0"
+
+
+def test_ingest_again_has_nothing_to_hand_on(tmp_path: Path) -> None:
+    run = new_run(tmp_path)
+    run.call(ingest)
+    (touched, _), outputs = run.call(ingest)
+    assert touched == ""
+    assert outputs["metrics"].metadata["inserted"] == 0
+    assert run.call(featurize, touched_from=touched)[0] == "2025-01-05T23:55:00+00:00"
+
+
+def test_featurize_without_bars_says_what_to_run_first(tmp_path: Path) -> None:
+    with pytest.raises(NotEnoughDataError, match="cryptosentinel run feature"):
+        new_run(tmp_path).call(featurize, touched_from="")
+
+
+def test_a_window_before_the_market_opened_has_no_bars(tmp_path: Path) -> None:
+    run = new_run(tmp_path)
+    run.as_of = "2009-06-01T00:00:00+00:00"
+    (touched, _), outputs = run.call(ingest)
+    assert touched == ""
+    assert "has no usable bars" in Path(outputs["report"].path).read_text()
+
+
+def test_drift_pins_what_to_train_on(trained: tuple[Run, list[Any]]) -> None:
+    run, _ = trained
+    snapshot, outputs = run.call(drift)
+    store = run.workspace.storage.features
+    assert json.loads(snapshot) == {
+        "end": "2025-01-06T00:00:00Z",
+        "window_days": 1.0,
+        "bars_version": store.version(),
+        "features_version": store.version(SPEC.hash),
+    }
+    assert outputs["metrics"].metadata["rows"] >= outputs["metrics"].metadata["rows_needed"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"training.min_rows": 5_000}, "not training: 282 complete rows, 6,258 are needed"),
+        ({"training.window_days": 0.1}, "not training: 22 complete rows, 70 are needed"),
+    ],
+    ids=["min_rows", "short window"],
+)
+def test_drift_pins_nothing_where_rows_are_too_few(tmp_path: Path, settings: dict[str, object], sentence: str) -> None:
+    run = new_run(tmp_path, **settings)
+    run.data()
+    snapshot, outputs = run.call(drift)
+    assert snapshot == ""
+    report = Path(outputs["report"].path).read_text()
+    assert sentence in report
+    assert "the champion stays (version 0)" in report
+
+
+def test_a_part_carries_its_settings(tmp_path: Path) -> None:
+    run = new_run(tmp_path, **{"training.preset": "classic", "training.candidates": "random_walk,random_forest"})
+    run.data()
+    (model,) = run.parts(["random_forest"])
+    part = json.loads((Path(model.path) / "part.json").read_text())
+    assert model.metadata["preset"] == "classic"
+    assert (part["name"], part["model"]["target"]) == ("random_forest", "log_return")  # by default: standardised
+    assert part["data"]["holdout_rows"] == 56
+
+
+def test_evaluate_measures_every_candidate_and_names_the_best(trained: tuple[Run, list[Any]]) -> None:
+    run, models = trained
+    best, outputs = run.call(evaluate, models=models)
+    measured = json.loads(Path(outputs["evaluation"].path).read_text())
+    assert best == min(measured["candidates"], key=lambda name: measured["candidates"][name]["rmse"])
+    assert set(measured["candidates"]) == {"random_walk", "ridge"}
+    assert outputs["metrics"].metadata["rmse"] == measured["candidates"][best]["rmse"]
+    matrix = outputs["direction"].metadata["confusionMatrix"]
+    assert sum(sum(row["row"]) for row in matrix["rows"]) == 56
+    report = Path(outputs["report"].path).read_text()
+    assert "ridge" in report
+    assert "random_walk" in report
+
+
+def test_register_makes_a_version_and_moves_the_champion_if_the_gate_says_so(
+    trained: tuple[Run, list[Any]], capfd: pytest.CaptureFixture[str]
+) -> None:
+    run, models = trained
+    _, measured = run.call(evaluate, models=models)
+    (version, promoted), outputs = run.call(register, models=models, evaluation=measured["evaluation"])
+    assert (version, promoted) == (1, True)
+    assert run.workspace.champion().version == 1
+    assert "bitcoin, 30 minutes ahead" in Path(outputs["card"].path).read_text()
+    assert outputs["metrics"].metadata == {"version": 1, "promoted": 1.0}
+    assert "version 1 promoted" in capfd.readouterr().out
+
+
+def test_drift_refuses_a_champion_that_is_damaged(tmp_path: Path, trained: tuple[Run, list[Any]]) -> None:
+    run, models = trained
+    other = new_run(tmp_path)
+    other.data()
+    _, measured = run.call(evaluate, models=models)
+    other.call(register, models=models, evaluation=measured["evaluation"])
+    uri = Path(other.workspace.champion().uri)
+    (uri / "reference.parquet").write_bytes(b"PAR1 damaged")
+    with pytest.raises(BundleDamagedError, match=r"reference\.parquet"):
+        other.call(drift)
+
+
+def test_predict_without_a_predictor_says_how_to_start_one(tmp_path: Path) -> None:
+    run = new_run(tmp_path)
+    run.data()
+    with pytest.raises(ServingError, match="cryptosentinel up"):
+        run.call(predict)
+
+
+@pytest.mark.parametrize(
+    "component", [ingest, featurize, drift, train, evaluate, register, predict], ids=lambda c: c.name
+)
+def test_a_component_takes_settings_and_a_clock_and_shows_figures(component: Any) -> None:
+    parameters = inspect.signature(component.python_func).parameters
+    assert {"settings", "as_of", "metrics"} <= set(parameters)
