@@ -71,9 +71,18 @@ class Finished:
     err: str
 
 
-def run_command(arguments: list[str], env: dict[str, str], before: Callable[[], None] | None = None) -> Finished:
+def run_command(
+    arguments: list[str], env: dict[str, str], *, folder: Path | None = None, before: Callable[[], None] | None = None
+) -> Finished:
     done = subprocess.run(
-        arguments, env=env, capture_output=True, text=True, timeout=PATIENCE_S, check=False, preexec_fn=before
+        arguments,
+        env=env,
+        cwd=folder,
+        preexec_fn=before,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
     )
     return Finished(done.returncode, done.stdout, done.stderr)
 

@@ -12,7 +12,10 @@ import pytest
 from cryptosentinel.config import Settings, load_settings
 from cryptosentinel.errors import PipelineError, StoreUnavailableError
 from pipelines.local import KEPT_RUNS, end_runs, run_pipeline
-from tests.pipelines.builders import SMALL, processes_of, wait_until
+from tests.market.servers import json_answer, serving
+from tests.pipelines.builders import SMALL, command, environment, processes_of, run_command, wait_until
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def settings_in(home: Path, **overrides: object) -> Settings:
@@ -96,3 +99,25 @@ def test_no_secret_is_in_a_runs_command_line_or_log(tmp_path: Path) -> None:
     assert lines
     assert "s3cret" not in "".join(lines) + run.log.read_text()
     assert json.loads(json.dumps(run.told))["ingest"].startswith("simulated:0 (SIMULATED prices): bars added")
+
+
+def test_a_secret_in_the_settings_file_reaches_the_steps_though_nobody_passes_it_on(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("market: {coingecko: {api_key: s3cret}}")
+    settings: dict[str, object] = {"market.coingecko.max_attempts": 1, "market.exchange.backfill_id": ""}
+    with serving(json_answer({"error": "out of order"}, 500)) as gecko:
+        settings["market.coingecko.base_url"] = gecko.url
+        line = command(
+            "run",
+            "feature",
+            "--source",
+            "coingecko",
+            "--config",
+            "mine.yaml",
+            home=tmp_path / "home",
+            settings=settings,
+        )
+        done = run_command(line, environment(tmp_path / "scratch", PYTHONPATH=str(ROOT)), folder=tmp_path)
+    assert {request.headers.get("x-cg-demo-api-key") for request in gecko.requests} == {"s3cret"}
+    assert done.code == 1
+    assert "Error: Step 'ingest' failed: CoinGecko" in done.err
+    assert "s3cret" not in done.err
