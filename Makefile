@@ -32,7 +32,7 @@ count = grep -c '==' $(1)
 
 ##@ Use
 run: setup ## Run everything on this machine: bars, features, training, predictor, dashboard
-	@$(BIN)/cryptosentinel up $(ARGS)
+	@$(BIN)/cryptosentinel up $(ARGS) || [ $$? = 130 ] # Ctrl-C is how it ends
 
 doctor: setup ## Say what is missing on this machine, and how to mend it
 	@$(BIN)/cryptosentinel doctor
@@ -41,13 +41,13 @@ setup: ## Make .venv from the locked requirements; does nothing when it is up to
 	@{ [ "$$(cat $(VENV)/.state)" = "$$($(call state,$(MADE_OF)))" ] && $(BIN)/python -c 'import uv'; } 2>/dev/null \
 	  || $(MAKE) --no-print-directory environment
 
-setup-drift: setup ## Make .venv-drift, where alibi-detect lives (optional: SciPy answers without it)
+setup-drift: setup ## Make .venv-drift, where alibi-detect will live (nothing uses it yet)
 	@{ [ "$$(cat $(DRIFT_VENV)/.state)" = "$$($(call state,requirements/drift.txt))" ] \
 	  && $(DRIFT_VENV)/bin/python -c 'import numpy'; } 2>/dev/null || $(MAKE) --no-print-directory drift-environment
 
 ##@ Develop
 test: setup ## Run the tests; ARGS="-k config" picks some
-	@$(ONE_THREAD) $(BIN)/pytest -n 2 --dist worksteal --durations 10 $(ARGS)
+	@$(ONE_THREAD) $(BIN)/pytest -n 2 --dist loadfile --durations 10 $(ARGS)
 
 lint: setup ## Check style, types and the direction of imports
 	$(BIN)/ruff check .

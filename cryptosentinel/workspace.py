@@ -96,6 +96,11 @@ def remember(workspace: Workspace) -> None:
         ) from error
 
 
+def used_before(settings: Settings) -> bool:
+    """Whether the home folder knows which market was used last."""
+    return (settings.home / CURRENT).exists()
+
+
 def stored_workspace(settings: Settings, *, begin: bool = False) -> Workspace:
     """Opens the market that the settings name, or, where they say `auto`, the one used last; asks no network.
 
@@ -144,6 +149,8 @@ def open_workspace(settings: Settings, *, now: datetime | None = None, begin: bo
         StorageError: a store cannot be opened.
     """
     opened = open_source(settings.market, now=now)
+    if begin:
+        opened.source.now()  # a file that cannot be read is said so before anything is made for it
     resolved = _for_market(settings, source=opened.setting)
     market = "-".join([opened.slug, settings.market.asset, settings.market.currency, settings.market.interval])
     root = settings.home.resolve() / market

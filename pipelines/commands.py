@@ -129,15 +129,18 @@ def run(
     assignments: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Run one pipeline on this machine through Kubeflow's local runner."""
-    from cryptosentinel.workspace import open_workspace, remember
+    """Run one pipeline on this machine through Kubeflow's local runner, for the market used last or the one named."""
+    from cryptosentinel.workspace import open_workspace, remember, stored_workspace, used_before
     from pipelines.console import Stages
     from pipelines.local import run_pipeline
     from serving.process import running_predictor
 
     _pass_on(config)
     clock = _time(as_of) if as_of else None
-    workspace = open_workspace(read_settings(config, assignments, {"home": home, "market.source": source}), now=clock)
+    settings = read_settings(config, assignments, {"home": home, "market.source": source})
+    if settings.market.source == "auto" and used_before(settings):
+        settings = stored_workspace(settings).settings
+    workspace = open_workspace(settings, now=clock)
     remember(workspace)
     settings = workspace.settings
     if name is PipelineName.inference and settings.serving.url is None:

@@ -103,7 +103,7 @@ def bring_up(settings: Settings, console: Console, *, once: bool) -> Iterator[Up
             stages.notice("SIMULATED market: its prices are invented.")
 
         with stages.stage("Predictor (KServe)") as say:
-            process = stack.enter_context(_start_predictor(workspace.settings, workspace, say))
+            process = stack.enter_context(_start_predictor(on_free_ports(workspace.settings, once), workspace, say))
             settings = _at(workspace.settings, process)
             predictor = stack.enter_context(
                 ServedPredictor(process.url, settings.serving.model_name, timeout_s=settings.serving.timeout_s)
@@ -111,16 +111,16 @@ def bring_up(settings: Settings, console: Console, *, once: bool) -> Iterator[Up
             say(f"{process.url} serves version {champion.version}")
 
         with stages.stage("Feature pipeline") as say:
-            run_pipeline("feature", settings, workspace.root, as_of=start, progress=say)
-            say(_data_sentence(workspace))
+            told = run_pipeline("feature", settings, workspace.root, as_of=start, progress=say).told
+            say(f"{_data_sentence(workspace)}. {told['cleaning']}")
 
         with stages.stage("Training pipeline") as say:
             say(_train(settings, workspace, start, say, anyway=once))
             predictor.wait_ready(timeout_s=FOLLOW_S, version=workspace.champion().version)
 
         with stages.stage("Inference pipeline") as say:
-            told = run_pipeline("inference", settings, workspace.root, as_of=start, progress=say).told["predict"]
-            say(told)
+            outcome = run_pipeline("inference", settings, workspace.root, as_of=start, progress=say).told["predict"]
+            say(outcome)
 
         with stages.stage("Recorded market" if start else "Forecast log") as say:
             made = 0
@@ -130,8 +130,9 @@ def bring_up(settings: Settings, console: Console, *, once: bool) -> Iterator[Up
             log = workspace.storage.log.read_forecasts(settings.market.asset)
             newest = workspace.storage.features.last_timestamp(settings.market.asset, workspace.spec.hash)
             if not made and (log.empty or newest is None or log["made_at"].iloc[-1] <= pd.Timestamp(newest)):
-                raise ServingError(f"No forecast was made: {told}.", remedy="The next start goes on from here.")
-            say(f"{made:,} bars replayed, {len(log):,} forecasts logged" if start else f"{len(log):,} forecasts logged")
+                raise ServingError(f"No forecast was made: {outcome}.", remedy="The next start goes on from here.")
+            logged = f"{len(log):,} forecast{'s' * (len(log) != 1)} logged"
+            say(f"{made:,} bars replayed, {logged}" if start else logged)
 
         urls = {"predictor": process.url, "grpc": process.grpc}
         if dashboard_port is not None:
@@ -140,6 +141,14 @@ def bring_up(settings: Settings, console: Console, *, once: bool) -> Iterator[Up
                 urls["dashboard"] = stack.enter_context(running_dashboard(settings, dashboard_port, path))
                 say(urls["dashboard"])
         yield Up(open_workspace(settings), log.iloc[-1], log, urls, start is not None, process)
+
+
+def on_free_ports(settings: Settings, once: bool) -> Settings:
+    """For one cycle any ports will do, unless they are named: another predictor may have the usual ones."""
+    if not once:
+        return settings
+    free = dict.fromkeys({"http_port", "grpc_port"} - settings.serving.model_fields_set, 0)
+    return settings.model_copy(update={"serving": settings.serving.model_copy(update=free)})
 
 
 def _start_predictor(settings: Settings, workspace: Workspace, say: Say) -> PredictorProcess:

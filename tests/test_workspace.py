@@ -13,7 +13,7 @@ import pytest
 
 from cryptosentinel.bundle import RANDOM_WALK, Bundle
 from cryptosentinel.config import Settings
-from cryptosentinel.errors import SettingsError, StorageError, StoreUnavailableError, UserInputError
+from cryptosentinel.errors import MarketDataError, SettingsError, StorageError, StoreUnavailableError, UserInputError
 from cryptosentinel.workspace import CURRENT, Workspace, open_workspace, remember, stored_workspace
 from tests.builders import make_closing_bars, make_tiny_bundle, settings_of
 
@@ -53,14 +53,22 @@ class TestChampion:
 
 
 class TestMarketsApart:
+    def test_a_file_that_cannot_be_read_leaves_no_store_behind(self, tmp_path: Path) -> None:
+        with pytest.raises(MarketDataError, match=r"There is no file .*typo\.csv"):
+            opened(tmp_path / "home", f"file:{tmp_path}/typo.csv")
+        assert not (tmp_path / "home").exists()
+
     def test_every_market_has_a_store_of_its_own(self, tmp_path: Path) -> None:
-        csv = tmp_path / "bars.csv"
+        (tmp_path / "other").mkdir()
+        csv, namesake = tmp_path / "bars.csv", tmp_path / "other" / "bars.csv"
+        for path in (csv, namesake):
+            make_closing_bars({0: 100.0}).drop(columns=["asset", "source"]).to_csv(path, index=False)
         spaces = [
             opened(tmp_path),
             opened(tmp_path, "simulated:1"),
             opened(tmp_path, "coingecko"),
             opened(tmp_path, f"file:{csv}"),
-            opened(tmp_path, f"file:{tmp_path}/other/bars.csv"),
+            opened(tmp_path, f"file:{namesake}"),
             opened(tmp_path, market__asset="ethereum"),
             opened(tmp_path, market__currency="eur"),
             opened(tmp_path, market__interval="15m"),

@@ -30,6 +30,7 @@ def ingest(
         log_metrics(metrics, {"inserted": result.inserted, "updated": result.updated, "gaps": len(result.gaps)})
         bars.metadata.update(store=workspace.storage.uri, version=result.version, source=result.source)
         write_text(bars, json.dumps(bars.metadata))
-        tell("ingest", result.summary())
+        tell("ingest", result.market_summary())
+        tell("cleaning", result.cleaning.summary())
         touched = result.touched_from.isoformat() if result.touched_from else ""
     return (touched, result.simulated)

@@ -121,7 +121,7 @@ def _bars_of_file(path: Path, interval: Interval, modified_ns: int, size: int) -
     else:
         raise MarketDataError(
             f"{path} has a bar every {own}, from which bars of {interval.name} cannot be made.",
-            remedy="Set market.interval (--interval) to a multiple of the file's, or name a finer file.",
+            remedy="Set market.interval (--set market.interval=1h) to a multiple of the file's, or name a finer file.",
         )
     if not (bars["timestamp"].dt.floor(interval.delta) == bars["timestamp"]).any():
         raise MarketDataError(

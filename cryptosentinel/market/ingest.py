@@ -74,10 +74,14 @@ class IngestReport:
 
     def summary(self) -> str:
         """What happened, in a few sentences."""
+        return f"{self.market_summary()} {self.cleaning.summary()}"
+
+    def market_summary(self) -> str:
+        """What happened, but for the cleaning."""
         market = f"{self.source} (SIMULATED prices)" if self.simulated else self.source
         newest = f"the newest bar is {self.newest_bar:%Y-%m-%d %H:%M} UTC" if self.newest_bar else "no bar is stored"
         counts = f"bars added {self.inserted:,}, revised {self.updated:,}, unchanged {self.unchanged:,}"
-        return " ".join((f"{market}: {counts}; {newest}.", self.cleaning.summary(), *self.notes))
+        return " ".join((f"{market}: {counts}; {newest}.", *self.notes))
 
 
 def ingest(source: Source, store: FeatureStore, *, history: timedelta, now: datetime | None = None) -> IngestReport:

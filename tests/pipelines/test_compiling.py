@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from cryptosentinel.errors import UserInputError
 from pipelines.compiling import compile_pipelines
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -56,6 +57,12 @@ def test_a_pipeline_that_differs_is_told(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "training.yaml").write_text("of yesterday")
     changed = {compiled.name: compiled.changed for compiled in compile_pipelines(tmp_path)}
     assert changed == {"feature": False, "training": True, "inference": True}
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(UserInputError, match=r"cannot be written to .*/file/pipelines: Not a directory.* --output"):
+        compile_pipelines(tmp_path / "file" / "pipelines")
 
 
 def test_what_is_committed_is_what_compiles(folder: Path) -> None:

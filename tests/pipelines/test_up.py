@@ -17,6 +17,7 @@ from cryptosentinel.bundle import read_manifest
 from cryptosentinel.config import load_settings
 from cryptosentinel.predicting.forecasts import forecast_id
 from cryptosentinel.workspace import Workspace, open_workspace
+from pipelines.up import on_free_ports
 from tests.pipelines.builders import (
     END,
     FIVE,
@@ -209,3 +210,17 @@ def test_a_damaged_champion_is_named_and_nothing_else_is_touched(home: Home) -> 
     assert "Traceback" not in done.err
     assert processes_of(home.path) == []
     pd.testing.assert_frame_equal(home.log(), before)
+
+
+def test_a_single_run_takes_the_market_used_last(home: Home) -> None:
+    ran = run_command(command("run", "feature", home=home.path), home.env)
+    assert ran.code == 0, ran.err
+    assert f"{home.workspace.source.name}: bars added 0" in ran.err
+
+
+def test_one_cycle_takes_free_ports_unless_they_are_named() -> None:
+    usual = load_settings(environ={})
+    named = load_settings(environ={}, overrides={"serving.grpc_port": 9000})
+    assert (on_free_ports(usual, True).serving.http_port, on_free_ports(usual, True).serving.grpc_port) == (0, 0)
+    assert on_free_ports(named, True).serving.grpc_port == 9000
+    assert on_free_ports(usual, False) == usual
