@@ -174,7 +174,7 @@ def _at(settings: Settings, process: PredictorProcess) -> Settings:
 
 
 def _train(settings: Settings, workspace: Workspace, as_of: datetime | None, say: Say, *, anyway: bool) -> str:
-    if not anyway and _is_fresh(settings, workspace):
+    if not anyway and is_fresh(settings, workspace):
         return f"version {workspace.champion().version} is fresh"
     try:
         told = run_pipeline("training", settings, workspace.root, as_of=as_of, progress=say).told
@@ -185,7 +185,7 @@ def _train(settings: Settings, workspace: Workspace, as_of: datetime | None, say
     return told.get("register") or told["drift"]
 
 
-def _is_fresh(settings: Settings, workspace: Workspace) -> bool:
+def is_fresh(settings: Settings, workspace: Workspace) -> bool:
     """Whether the champion was trained as the settings say, on data that ends about now."""
     newest = workspace.storage.features.last_timestamp(settings.market.asset, workspace.spec.hash)
     manifest = read_manifest(workspace.champion_bundle())

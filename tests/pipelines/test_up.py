@@ -17,7 +17,7 @@ from cryptosentinel.bundle import read_manifest
 from cryptosentinel.config import load_settings
 from cryptosentinel.predicting.forecasts import forecast_id
 from cryptosentinel.workspace import Workspace, open_workspace
-from pipelines.up import on_free_ports
+from pipelines.up import is_fresh, on_free_ports
 from tests.pipelines.builders import (
     END,
     FIVE,
@@ -135,6 +135,34 @@ def test_forecasts_of_the_home_can_be_read_by_a_machine(home: Home) -> None:
     shown = run_command(command("forecasts", "--json", home=home.path), home.env)
     answer = json.loads(shown.out)
     assert (shown.code, answer["record"]["made"], answer["record"]["settled"]) == (0, 11, 8)
+
+
+@pytest.mark.parametrize(
+    ("other", "fresh"),
+    [
+        ({}, True),
+        ({"alerts.drawdown": 0.5}, True),  # nothing that training looks at
+        ({"training.preset": "classic"}, False),
+        ({"training.candidates": "random_walk,ridge,xgboost"}, False),
+        ({"forecast.horizon_bars": HORIZON + 1}, False),
+    ],
+    ids=str,
+)
+def test_a_champion_is_fresh_while_it_is_what_training_would_make_now(
+    home: Home, other: dict[str, object], fresh: bool
+) -> None:
+    settings = load_settings(
+        environ={}, overrides={"home": str(home.path), "market.source": home.source} | SETTINGS | other
+    )
+    assert is_fresh(settings, open_workspace(settings)) is fresh
+
+
+def test_a_champion_whose_data_is_old_is_not_fresh(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Its data ends a horizon before the held-back bars; the newest bar is the last of those.
+    age = (HELD_BACK + HORIZON) * FIVE.delta
+    for allowed, fresh in ((age - HORIZON * FIVE.delta, False), (age - (HORIZON - 1) * FIVE.delta, True)):
+        monkeypatch.setattr("pipelines.up.STALE_BUNDLE", allowed)
+        assert is_fresh(home.workspace.settings, home.workspace) is fresh
 
 
 @pytest.fixture(scope="module")
