@@ -63,7 +63,7 @@ def fetch_served(registry: ModelRegistry, version: int, folder: Path) -> Served:
     except BundleDamagedError as error:
         raise BundleDamagedError(
             f"Version {version} is damaged in the registry: {error.message}",
-            remedy=f"Restore its folder in the store (bundles/v{version}-...), or promote another version.",
+            remedy=f"Restore its folder in the store (bundles/v{version}-...) from a backup.",
         ) from error
 
 

@@ -323,7 +323,7 @@ class TestFaults:
         manifest.write_text(manifest.read_text().replace("random_walk", "magic"))
         for copy in own.glob("*/bundles"):
             shutil.rmtree(copy)
-        self.fails(own, "model", "not the one that was registered", "promote another version")
+        self.fails(own, "model", "not the one that was registered", "from a backup")
 
     def test_a_bundle_with_a_damaged_file(self, own: Path) -> None:
         (card,) = own.glob("*/bundles/*/MODEL_CARD.md")

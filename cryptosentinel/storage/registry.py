@@ -27,6 +27,8 @@ from cryptosentinel.storage.schemas import ALIASES, VERSIONS
 
 MANIFEST = "manifest.json"
 _CHAMPION = "champion"
+# Fetched copies that stay in a folder of them.
+KEPT_COPIES = 3
 _GARBAGE_AGE = timedelta(days=1)
 
 
@@ -100,6 +102,8 @@ class DeltaModelRegistry:
     def fetch(self, version: int, into: Path) -> Path:
         """Copies a version's bundle to `into` and returns its folder there; a whole copy is reused.
 
+        Of older copies in `into` the newest few stay, for whoever is still reading one.
+
         Raises:
             StorageError: there is no such version, or its manifest is not the one that was registered.
             StoreUnavailableError: it cannot be copied.
@@ -120,9 +124,10 @@ class DeltaModelRegistry:
                 if _digest_or_none(copy) != model.digest:
                     raise StorageError(
                         f"The bundle of version {version} at {model.uri} is not the one that was registered.",
-                        remedy="Restore that folder, or promote another version.",
+                        remedy="Restore that folder from a backup.",
                     )
                 _move_into_place(copy, target, model.digest, Path(temporary))
+        _forget_old_copies(into, target)
         return target
 
     def maintain(self) -> None:
@@ -219,6 +224,15 @@ def _manifest_digest(bundle: Path) -> str:
 
 def _digest_or_none(bundle: Path) -> str | None:
     return _manifest_digest(bundle) if (bundle / MANIFEST).is_file() else None
+
+
+def _forget_old_copies(into: Path, fetched: Path) -> None:
+    """A new champion every half hour would fill the disk with copies."""
+    copies = [path for path in into.glob("v*-*") if path.name[1:].partition("-")[0].isdigit()]
+    copies.sort(key=lambda path: int(path.name[1:].partition("-")[0]))
+    for old in copies[:-KEPT_COPIES]:
+        if old != fetched:
+            shutil.rmtree(old, ignore_errors=True)
 
 
 def _move_into_place(copy: Path, target: Path, digest: str, aside: Path) -> None:

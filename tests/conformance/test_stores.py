@@ -217,6 +217,16 @@ class TestModelRegistry:
         assert contents(registry.fetch(0, tmp_path / "into")) == contents(tmp_path / "made")
         assert [path.name for path in (tmp_path / "into").iterdir()] == [copy.name]
 
+    def test_of_many_fetched_copies_the_newest_few_stay_and_what_was_just_fetched(self, registry, tmp_path):
+        for version in range(12):
+            registry.register(bundle(tmp_path / f"made{version}", f"content {version}"), metrics={}, verdict="")
+            registry.fetch(version, tmp_path / "into")
+        again = registry.fetch(2, tmp_path / "into")
+        assert contents(again) == contents(tmp_path / "made2")
+        kept = {path.name.partition("-")[0] for path in (tmp_path / "into").iterdir()}
+        assert {"v2", "v10", "v11"} <= kept
+        assert len(kept) <= 4
+
     def test_a_folder_without_manifest_is_no_bundle(self, registry, tmp_path):
         with pytest.raises(StorageError, match=r"manifest\.json"):
             registry.register(tmp_path, metrics={}, verdict="")

@@ -234,7 +234,7 @@ def test_a_damaged_champion_is_named_and_nothing_else_is_touched(home: Home) -> 
     assert done.code == 1
     assert "Version 1 is damaged in the registry: " in done.err
     assert "inference.onnx differs from the digest in its manifest" in done.err
-    assert "Restore its folder in the store (bundles/v1-...), or promote another version." in done.err
+    assert "Restore its folder in the store (bundles/v1-...) from a backup." in done.err
     assert "Traceback" not in done.err
     assert processes_of(home.path) == []
     pd.testing.assert_frame_equal(home.log(), before)
