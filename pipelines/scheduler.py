@@ -6,6 +6,7 @@ up with.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -13,6 +14,8 @@ from datetime import UTC, datetime
 from croniter import croniter
 
 from cryptosentinel.config import ScheduleSettings
+
+_log = logging.getLogger(__name__)
 
 Job = Callable[[], None]
 
@@ -24,7 +27,10 @@ def next_tick(cron: str, after: datetime) -> datetime:
 
 
 def start_schedules(schedules: ScheduleSettings, jobs: dict[str, Job], stop: threading.Event) -> list[threading.Thread]:
-    """Runs each job at the times of the schedule of the same name until `stop` is set, in a thread of its own."""
+    """Runs each job at the times of the schedule of the same name until `stop` is set, in a thread of its own.
+
+    A job that raises is logged, and runs again at its next time.
+    """
     threads = [
         threading.Thread(target=_keep, args=(getattr(schedules, name), job, stop), name=f"schedule-{name}")
         for name, job in jobs.items()
@@ -39,4 +45,7 @@ def _keep(cron: str, job: Job, stop: threading.Event) -> None:
         now = datetime.now(UTC)
         if stop.wait((next_tick(cron, now) - now).total_seconds()):
             return
-        job()
+        try:
+            job()
+        except Exception:  # noqa: BLE001 (what one run does must not end its schedule)
+            _log.exception("A run by the schedule '%s' failed; the next one is tried at its time.", cron)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from cryptosentinel.config import ScheduleSettings
 from pipelines.scheduler import next_tick, start_schedules
 from pipelines.up import next_runs
@@ -78,3 +80,21 @@ def test_a_schedule_far_from_its_tick_stops_at_once() -> None:
     for thread in threads:
         thread.join(PATIENCE_S)
     assert not any(thread.is_alive() for thread in threads)
+
+
+def test_a_job_that_raises_is_told_and_runs_again_at_its_next_time(caplog: pytest.LogCaptureFixture) -> None:
+    stop, runs = threading.Event(), threading.Semaphore(0)
+
+    def failing() -> None:
+        runs.release()
+        raise RuntimeError("nobody foresaw this")
+
+    threads = start_schedules(ScheduleSettings(feature=EVERY_SECOND), {"feature": failing}, stop)
+    try:
+        for _ in range(2):
+            assert runs.acquire(timeout=PATIENCE_S)
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join(PATIENCE_S)
+    assert "nobody foresaw this" in caplog.text
