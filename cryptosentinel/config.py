@@ -30,6 +30,7 @@ __all__ = [
     "ExchangeSettings",
     "FileSettings",
     "ForecastSettings",
+    "GateSettings",
     "IntervalName",
     "MarketSettings",
     "ScheduleSettings",
@@ -121,6 +122,11 @@ class ForecastSettings(_Group):
     settle_tolerance_s: int = Field(300, ge=0, description="how far from the target the actual price may lie")
     missed_after_s: int = Field(3600, ge=0, description="how long after the target a missing price is waited for")
     max_data_age_s: int = Field(900, ge=0, description="older features are not forecast from")
+    max_model_age_days: float = Field(45.0, gt=0, description="a bundle whose data end longer ago does not forecast")
+    calibration_days: float = Field(30.0, gt=0, description="settled forecasts that quantiles are calibrated on")
+    adaptation_rate: float = Field(
+        0.0005, ge=0, lt=1, description="how fast interval levels follow their own misses; 0: not at all"
+    )
 
 
 class TrainingSettings(_Group):
@@ -129,7 +135,11 @@ class TrainingSettings(_Group):
     window_days: float = Field(90.0, gt=0, le=36_525, description="how much history a training run sees")
     preset: Literal["default", "classic"] = "default"
     candidates: tuple[CandidateName, ...] = get_args(CandidateName)
+    folds: int = Field(4, ge=2, le=20, description="walk-forward folds, whose forecasts every choice is made on")
+    scheme: Literal["expanding", "rolling"] = "expanding"
+    embargo_bars: int = Field(12, ge=0, description="bars left out before a fold, beyond the horizon")
     holdout_share: float = Field(0.2, gt=0, lt=1, description="the last share of the window, for evaluation only")
+    holdout_days: float = Field(28.0, gt=0, description="the most that the last share may be")
     min_rows: int = Field(500, ge=50, description="fewer training rows: the random walk stays champion")
     seed: int = 0
     threads: int = Field(1, ge=1, description="threads one fit may use")
@@ -147,6 +157,19 @@ class TrainingSettings(_Group):
         if len(set(value)) != len(value):
             raise ValueError("names a candidate twice")
         return value
+
+
+class GateSettings(_Group):
+    """What a new bundle must show before it serves."""
+
+    alpha: float = Field(0.05, gt=0, lt=0.5, description="chance, in `budget_days`, that luck passes for information")
+    budget_days: float = Field(365.0, gt=0, description="how long `alpha` must last")
+    look_days: float = Field(7.0, gt=0, description="unseen data between two looks that are paid for")
+    refresh_days: float = Field(7.0, gt=0, description="an older champion gives way to an equal")
+    min_independent_labels: int = Field(200, ge=10, description="unseen outcomes, those that overlap counted once")
+    max_data_age_s: int = Field(86_400, ge=0, description="no promotion on rows that end longer ago")
+    max_outlying_share: float = Field(0.25, gt=0, le=1, description="of the newest unseen rows, outside the training data")
+    suspect_accuracy: float = Field(0.58, gt=0.5, le=1, description="more directions right than this is called a leak")
 
 
 class DriftSettings(_Group):
@@ -226,6 +249,7 @@ class Settings(_Group):
     market: MarketSettings = MarketSettings()
     forecast: ForecastSettings = ForecastSettings()
     training: TrainingSettings = TrainingSettings()
+    gate: GateSettings = GateSettings()
     drift: DriftSettings = DriftSettings()
     serving: ServingSettings = ServingSettings()
     dashboard: DashboardSettings = DashboardSettings()
