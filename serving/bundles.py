@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cryptosentinel.bundle import RANDOM_WALK, Bundle
+from cryptosentinel.bundle import Bundle
 from cryptosentinel.errors import BundleDamagedError, BundleError
 from cryptosentinel.storage import ModelRegistry
 from serving.predictor import ForecastModel, Served
@@ -28,7 +28,7 @@ def load_served(path: Path, version: int | None = None) -> Served:
 
     Args:
         path: the folder.
-        version: by default what its file `registered.json` says, else 0 for a random walk, else -1.
+        version: by default what its file `registered.json` says, else 0 for the bundle that has seen no data, else -1.
 
     Raises:
         BundleError: it is damaged, of an unknown format version, or cannot answer.
@@ -134,7 +134,7 @@ class ChampionFollower:
 def _own_version(path: Path, bundle: Bundle) -> int:
     file = path / VERSION_FILE
     if not file.exists():
-        return 0 if bundle.manifest.champion == RANDOM_WALK else UNREGISTERED
+        return 0 if bundle.manifest.data is None else UNREGISTERED
     try:
         return int(json.loads(file.read_text(encoding="utf-8"))["version"])
     except (OSError, ValueError, KeyError, TypeError) as error:

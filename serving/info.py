@@ -6,7 +6,7 @@ from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict
 
-from cryptosentinel.bundle import Manifest
+from cryptosentinel.bundle import PROBABILITIES, Manifest
 
 
 class ModelInfo(BaseModel):
@@ -18,6 +18,8 @@ class ModelInfo(BaseModel):
         features: what the input tensor `features` holds, in order.
         scale_feature: the input that may be sent in its place.
         candidates: the models whose prices are answered as `price_<candidate>`.
+        probabilities: of the columns of the output tensor `quantiles`.
+        data_end: when the last row opens that it was trained and measured on; None for version 0, which has seen none.
         max_rows: how many rows one request may hold.
     """
 
@@ -36,17 +38,21 @@ class ModelInfo(BaseModel):
     features: list[str]
     scale_feature: str
     candidates: list[str]
+    probabilities: list[float]
+    data_end: datetime | None
     created_at: datetime
     max_rows: int
 
     @classmethod
     def of(cls, manifest: Manifest, *, model_name: str, bundle_version: int, max_rows: int) -> ModelInfo:
         """What there is to say about a bundle."""
-        own = {"model_name", "bundle_version", "candidates", "max_rows"}
+        own = {"model_name", "bundle_version", "candidates", "probabilities", "data_end", "max_rows"}
         return cls(
             model_name=model_name,
             bundle_version=bundle_version,
             candidates=manifest.candidates,
+            probabilities=list(PROBABILITIES),
+            data_end=manifest.data_end,
             max_rows=max_rows,
             **{name: getattr(manifest, name) for name in cls.model_fields if name not in own},
         )

@@ -2,7 +2,8 @@
 
     {"instances": [{"close": 600.0, "features": {"rsi_14": 41.2, ...}}], "spec_hash": "..."}
 
-The answer is `{"predictions": [...], "bundle_version": N}`, with the fields of `bundle.Inference` in each.
+The answer is `{"predictions": [...], "bundle_version": N, "data_end": "..."}`; each prediction has the fields of
+`bundle.Inference`, and the bounds of the 80% and 95% intervals by name.
 """
 
 from __future__ import annotations
@@ -15,7 +16,21 @@ import numpy as np
 from cryptosentinel.bundle import Manifest
 from cryptosentinel.predicting import Answer, Rows
 from serving._kserve import InvalidInput
-from serving.tensors import BUNDLE_VERSION, CLOSE, FEATURES, MAX_ROWS, NAMES, NUMBERS, SPEC_HASH, checked_rows, shown
+from serving.tensors import (
+    BUNDLE_VERSION,
+    CLOSE,
+    DATA_END,
+    FEATURES,
+    INTERVALS,
+    MAX_ROWS,
+    NAMES,
+    NUMBERS,
+    OUTLYING,
+    QUANTILES,
+    SPEC_HASH,
+    checked_rows,
+    shown,
+)
 
 SHAPE = 'Send {"instances": [{"close": number, "features": {name: number, ...}}, ...]}'
 
@@ -43,7 +58,7 @@ def rows_of_instances(payload: object, manifest: Manifest) -> Rows:
 def predictions_of(answer: Answer) -> dict[str, Any]:
     """The V1 answer."""
     inference = answer.inference
-    columns = {name: getattr(inference, name).tolist() for name in (*NUMBERS, *NAMES)}
+    columns = {name: getattr(inference, name).tolist() for name in (*NUMBERS, *INTERVALS, QUANTILES, OUTLYING, *NAMES)}
     by_model = {name: price.tolist() for name, price in inference.by_model.items()}
     return {
         "predictions": [
@@ -52,6 +67,7 @@ def predictions_of(answer: Answer) -> dict[str, Any]:
             for row in range(len(inference.log_return))
         ],
         BUNDLE_VERSION: answer.bundle_version,
+        DATA_END: answer.data_end.isoformat() if answer.data_end else "",
     }
 
 

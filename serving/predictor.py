@@ -122,7 +122,8 @@ def _answer(served: Served, rows: Rows) -> Answer:
     with np.errstate(over="ignore", invalid="ignore"):
         answer = answer_with(served.bundle, served.version, rows)
     inference = answer.inference
-    finite = np.isfinite([*(getattr(inference, name) for name in NUMBERS), *inference.by_model.values()]).all(axis=0)
+    numbers = [*(getattr(inference, name) for name in NUMBERS), *inference.quantiles.T, *inference.by_model.values()]
+    finite = np.isfinite(numbers).all(axis=0)
     if not finite.all():
         row = int(np.argmin(finite))
         raise InvalidInput(f"Row {row} has no finite forecast: its values are far from any market's. Check them.")

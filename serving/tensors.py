@@ -1,19 +1,20 @@
 """The V2 tensors of a forecast, for server and client alike.
 
 A request is `close` and either `features` or, for rows that are not warm yet, the scale feature alone; then the random
-walk answers. An answer has one tensor for each field of `bundle.Inference`, and `price_<candidate>` for each of the
-bundle's models.
+walk answers. An answer has one tensor for each field of `bundle.Inference`, the bounds of the 80% and 95% intervals by
+name beside all `quantiles`, and `price_<name>` for each of the bundle's candidates and their blend.
 """
 
 from __future__ import annotations
 
 import uuid
+from datetime import datetime
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cryptosentinel.bundle import Inference, Manifest
+from cryptosentinel.bundle import BLEND, PROBABILITIES, Inference, Manifest
 from cryptosentinel.errors import ServingError
 from cryptosentinel.features import SCALE_FEATURE
 from cryptosentinel.predicting import Answer, Rows
@@ -22,9 +23,12 @@ from serving._kserve import InferInput, InferOutput, InferRequest, InferResponse
 Array = NDArray[np.float64]
 
 CLOSE, FEATURES = "close", "features"
-SPEC_HASH, BUNDLE_VERSION = "spec_hash", "bundle_version"  # parameters: the first of a request, the other of an answer
+# Parameters: the first of a request, the others of an answer.
+SPEC_HASH, BUNDLE_VERSION, DATA_END = "spec_hash", "bundle_version", "data_end"
 CANDIDATE_PRICE = "price_"
-NUMBERS = ("predicted_price", "log_return", "lower_80", "upper_80", "lower_95", "upper_95", "p_up", "confidence")
+NUMBERS = ("predicted_price", "log_return", "sigma", "p_up", "confidence", "dissimilarity")
+QUANTILES, OUTLYING = "quantiles", "outlying"
+INTERVALS = ("lower_80", "upper_80", "lower_95", "upper_95")
 NAMES = ("direction", "regime", "champion")
 MAX_ROWS = 10_000
 
@@ -57,10 +61,17 @@ def input_tensors(manifest: Manifest) -> list[Tensor]:
 def output_tensors(manifest: Manifest) -> list[Tensor]:
     """What an answer holds."""
     return [
-        *(Tensor(name, "FP64", (-1,)) for name in NUMBERS),
+        *(Tensor(name, "FP64", (-1,)) for name in (*NUMBERS, *INTERVALS)),
+        Tensor(QUANTILES, "FP64", (-1, len(PROBABILITIES))),
+        Tensor(OUTLYING, "BOOL", (-1,)),
         *(Tensor(name, "BYTES", (-1,)) for name in NAMES),
-        *(Tensor(CANDIDATE_PRICE + name, "FP64", (-1,)) for name in manifest.candidates),
+        *(Tensor(CANDIDATE_PRICE + name, "FP64", (-1,)) for name in priced(manifest)),
     ]
+
+
+def priced(manifest: Manifest) -> list[str]:
+    """Whose prices an answer holds."""
+    return [*manifest.candidates, *([BLEND] if manifest.blend else [])]
 
 
 def request_of(rows: Rows, model_name: str) -> InferRequest:
@@ -135,7 +146,7 @@ def response_to(request: InferRequest, answer: Answer, manifest: Manifest) -> In
         InvalidInput: the request wants an output that does not exist.
     """
     arrays = {
-        **{name: getattr(answer.inference, name) for name in (*NUMBERS, *NAMES)},
+        **{name: getattr(answer.inference, name) for name in (*NUMBERS, *INTERVALS, QUANTILES, OUTLYING, *NAMES)},
         **{CANDIDATE_PRICE + name: price for name, price in answer.inference.by_model.items()},
     }
     tensors = output_tensors(manifest)
@@ -149,10 +160,12 @@ def response_to(request: InferRequest, answer: Answer, manifest: Manifest) -> In
         model_name=request.model_name,
         model_version=str(answer.bundle_version),
         infer_outputs=[
-            InferOutput(t.name, [len(arrays[t.name])], t.datatype, arrays[t.name].tolist()) for t in tensors
+            InferOutput(t.name, list(arrays[t.name].shape), t.datatype, arrays[t.name].ravel().tolist())
+            for t in tensors
         ],
         parameters={
             BUNDLE_VERSION: answer.bundle_version,
+            DATA_END: answer.data_end.isoformat() if answer.data_end else "",
             **{name: getattr(manifest, name) for name in ("champion", "asset", "currency", "interval")},
             "horizon_bars": manifest.horizon_bars,
             "simulated": manifest.simulated,
@@ -172,23 +185,28 @@ def answer_of(response: InferResponse, rows: int) -> Answer:
     try:
         parameters = to_http_parameters(response.parameters or {})
         version, horizon_bars = int(parameters[BUNDLE_VERSION]), int(parameters["horizon_bars"])
-        numbers = {name: _output(outputs[name], rows) for name in NUMBERS}
-        names = {name: np.array(outputs[name].data, dtype=np.str_).reshape(rows) for name in NAMES}
-        prices = {
-            name.removeprefix(CANDIDATE_PRICE): _output(output, rows)
-            for name, output in outputs.items()
-            if name.startswith(CANDIDATE_PRICE)
-        }
+        data_end = datetime.fromisoformat(parameters[DATA_END]) if parameters[DATA_END] else None
+        inference = Inference(
+            **{name: _output(outputs[name], rows) for name in NUMBERS},
+            quantiles=_output(outputs[QUANTILES], rows, len(PROBABILITIES)),
+            outlying=np.array(outputs[OUTLYING].data, dtype=np.bool_).reshape(rows),
+            **{name: np.array(outputs[name].data, dtype=np.str_).reshape(rows) for name in NAMES},
+            by_model={
+                name.removeprefix(CANDIDATE_PRICE): _output(output, rows)
+                for name, output in outputs.items()
+                if name.startswith(CANDIDATE_PRICE)
+            },
+        )
     except (KeyError, ValueError, TypeError) as error:
         raise ServingError(
             f"The predictor's answer is not a forecast ({type(error).__name__}: {error}).",
             remedy="Check that `serving.url` and `serving.model_name` name a predictor of this release.",
         ) from error
-    return Answer(Inference(**numbers, **names, by_model=prices), version, horizon_bars)
+    return Answer(inference, version, horizon_bars, data_end)
 
 
-def _output(output: InferOutput, rows: int) -> Array:
-    values = np.array(output.data, dtype=np.float64).reshape(rows)
+def _output(output: InferOutput, *shape: int) -> Array:
+    values = np.array(output.data, dtype=np.float64).reshape(shape)
     if not np.isfinite(values).all():
         raise ValueError(f"'{output.name}' is not finite")
     return values

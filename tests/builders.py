@@ -11,14 +11,17 @@ import numpy as np
 import pandas as pd
 
 from cryptosentinel.bundle import (
+    BLEND,
+    DIRECTION,
     ONNX_FILE,
     RANDOM_WALK,
     REFERENCE_FILE,
     Bundle,
+    Calibration,
     Gate,
-    IntervalTable,
     Manifest,
     ModelEntry,
+    QuantileTable,
     write_bundle,
 )
 from cryptosentinel.config import Settings, StorageSettings, load_settings
@@ -131,24 +134,26 @@ def make_tiny_bundle(
     spec: FeatureSpec,
     *,
     log_return: float = 0.001,
+    p_up: float = 0.6,
     horizon_bars: int = 6,
     reference: pd.DataFrame | None = None,
 ) -> Bundle:
-    """A bundle whose champion, `ridge`, answers `log_return` whatever it is asked."""
+    """A bundle that answers `log_return`, by its one candidate, and `p_up` whatever it is asked."""
     from onnx import TensorProto, helper
 
+    count = len(spec.model_names)
+
     def fill(folder: Path) -> None:
-        features, one = helper.make_tensor_value_info("features", TensorProto.FLOAT, [None, len(spec.model_names)]), [1]
-        weights = helper.make_tensor(
-            "weights", TensorProto.FLOAT, [len(spec.model_names), 1], [0.0] * len(spec.model_names)
-        )
-        bias = helper.make_tensor("bias", TensorProto.FLOAT, one, [log_return])
-        answer = helper.make_tensor_value_info("ridge", TensorProto.FLOAT, [None, 1])
-        nodes = [
-            helper.make_node("MatMul", ["features", "weights"], ["product"]),
-            helper.make_node("Add", ["product", "bias"], ["ridge"]),
-        ]
-        graph = helper.make_graph(nodes, "tiny", [features], [answer], [weights, bias])
+        features = helper.make_tensor_value_info("features", TensorProto.FLOAT, [None, count])
+        nodes, weights, answers = [], [], []
+        for name, values in {"ridge": [log_return], DIRECTION: [1 - p_up, p_up]}.items():
+            width = len(values)
+            weights.append(helper.make_tensor(f"{name}/w", TensorProto.FLOAT, [count, width], [0.0] * count * width))
+            weights.append(helper.make_tensor(f"{name}/b", TensorProto.FLOAT, [width], values))
+            nodes.append(helper.make_node("MatMul", ["features", f"{name}/w"], [f"{name}/product"]))
+            nodes.append(helper.make_node("Add", [f"{name}/product", f"{name}/b"], [name]))
+            answers.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, [None, width]))
+        graph = helper.make_graph(nodes, "tiny", [features], answers, weights)
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
         (folder / ONNX_FILE).write_bytes(model.SerializeToString())
         (folder / "MODEL_CARD.md").write_text("# A bundle for tests\n", encoding="utf-8")
@@ -166,9 +171,11 @@ def make_tiny_bundle(
         spec_hash=spec.hash,
         features=spec.model_names,
         scale_feature=SCALE_FEATURE,
-        champion="ridge",
-        models={RANDOM_WALK: ModelEntry(), "ridge": ModelEntry()},
+        champion=BLEND,
+        blend={"ridge": 1.0},
+        shrinkage=1.0,
+        models={RANDOM_WALK: ModelEntry(), "ridge": ModelEntry(), DIRECTION: ModelEntry(target="direction")},
         gate=Gate(promote=True, reasons=["for a test"]),
     )
-    write_bundle(path, manifest, IntervalTable.normal(), fill)
+    write_bundle(path, manifest, fill, quantiles=QuantileTable.normal(), calibration=Calibration.identity())
     return Bundle.load(path)

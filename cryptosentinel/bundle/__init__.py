@@ -1,38 +1,53 @@
 """The model bundle: what is registered, served and explained."""
 
-from cryptosentinel.bundle.bundle import DIRECTION, ONNX_FILE, REGIME, Bundle, read_manifest, write_bundle
+from cryptosentinel.bundle.bundle import Bundle
+from cryptosentinel.bundle.calibration import Calibration
 from cryptosentinel.bundle.conversion import load_native, merge_onnx, save_native, to_onnx
-from cryptosentinel.bundle.inference import DOWN, FLAT, UP, Inference
-from cryptosentinel.bundle.intervals import IntervalTable
+from cryptosentinel.bundle.domain import CLIP, Domain
+from cryptosentinel.bundle.files import DIRECTION, ONNX_FILE, REGIME, read_manifest, write_bundle
+from cryptosentinel.bundle.inference import DOWN, FLAT, UP, Inference, confidences, directions
 from cryptosentinel.bundle.manifest import (
     BACKGROUND_FILE,
+    BLEND,
     RANDOM_WALK,
     REFERENCE_FILE,
+    Champion,
     DataWindow,
     Gate,
     Manifest,
     ModelEntry,
     library_versions,
 )
+from cryptosentinel.bundle.quantiles import BOUNDS, LEVELS, PROBABILITIES, QuantileTable
 from cryptosentinel.bundle.random_walk import write_random_walk
 
 __all__ = [
     "BACKGROUND_FILE",
+    "BLEND",
+    "BOUNDS",
+    "CLIP",
     "DIRECTION",
     "DOWN",
     "FLAT",
+    "LEVELS",
     "ONNX_FILE",
+    "PROBABILITIES",
     "RANDOM_WALK",
     "REFERENCE_FILE",
     "REGIME",
     "UP",
     "Bundle",
+    "Calibration",
+    "Champion",
     "DataWindow",
+    "Domain",
     "Gate",
     "Inference",
-    "IntervalTable",
     "Manifest",
     "ModelEntry",
+    "QuantileTable",
+    "confidences",
+    "directions",
     "library_versions",
     "load_native",
     "merge_onnx",

@@ -2,38 +2,71 @@
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Callable
-from pathlib import Path, PurePosixPath
+import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ValidationError
 
+from cryptosentinel.bundle.calibration import Calibration
 from cryptosentinel.bundle.conversion import INPUT
-from cryptosentinel.bundle.inference import Array, Inference, Names, confidences, directions
-from cryptosentinel.bundle.intervals import IntervalTable
-from cryptosentinel.bundle.manifest import FORMAT_VERSION, MANIFEST, RANDOM_WALK, Manifest, file_digest
-from cryptosentinel.errors import BundleDamagedError, BundleError, BundleFormatError, SpecMismatchError
+from cryptosentinel.bundle.domain import WIDEST, Domain
+from cryptosentinel.bundle.files import (
+    CALIBRATION_FILE,
+    DIRECTION,
+    DOMAIN_FILE,
+    ONNX_FILE,
+    QUANTILES_FILE,
+    REGIME,
+    onnx_session,
+    read_table,
+    read_verified,
+)
+from cryptosentinel.bundle.inference import Array, Inference, Mask, confidences, directions
+from cryptosentinel.bundle.manifest import BLEND, MANIFEST, RANDOM_WALK, Manifest
+from cryptosentinel.bundle.quantiles import QuantileTable
+from cryptosentinel.errors import BundleDamagedError, SpecMismatchError
 
-ONNX_FILE, INTERVALS_FILE = "inference.onnx", "intervals.json"
-DIRECTION, REGIME = "direction", "regime"
 UNKNOWN_REGIME = "unknown"
-
-Mask = NDArray[np.bool_]
 
 
 class Bundle:
-    """A loaded bundle. It holds no lock and no state: threads may share it."""
+    """A loaded bundle. It holds no lock and no state: threads may share it.
 
-    def __init__(self, path: Path, manifest: Manifest, intervals: IntervalTable, session: Any | None) -> None:
+    Attributes:
+        path: its folder.
+        manifest: what it says about itself.
+        quantiles: of its standardised errors.
+        calibration: from its classifier's score to the probability of a rise.
+        domain: what its models were trained on; None where it has none.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        manifest: Manifest,
+        quantiles: QuantileTable,
+        calibration: Calibration,
+        domain: Domain | None,
+        session: Any | None,
+    ) -> None:
         self.path = path
         self.manifest = manifest
-        self.intervals = intervals
+        self.quantiles = quantiles
+        self.calibration = calibration
+        self.domain = domain
         self._session = session
+        # What a row's answer would else look up anew each time.
+        models = manifest.models
         self._scale_column = manifest.features.index(manifest.scale_feature)
+        self._outputs = [] if session is None else [output.name for output in session.get_outputs()]
+        self._candidates = manifest.candidates
+        self._weights = np.array([manifest.blend.get(name, 0.0) for name in self._candidates])
+        self._standardised = np.array([models[name].target == "standardised" for name in self._candidates])
+        self._volatility_models = [name for name, entry in models.items() if entry.target == "log_volatility"]
+        self._regimes = np.array([*manifest.regimes, UNKNOWN_REGIME])
+        self._champions = np.array([RANDOM_WALK, manifest.champion])
 
     @classmethod
     def load(cls, path: Path) -> Bundle:
@@ -44,26 +77,21 @@ class Bundle:
                 or contradicts itself.
             BundleFormatError: this release does not know the bundle's format version.
         """
-        manifest = read_manifest(path)
-        if faults := _contradictions(manifest):
-            raise BundleDamagedError(f"Bundle {path}: {MANIFEST} contradicts itself: {'; '.join(faults)}.")
-        for name, digest in manifest.files.items():
-            file = path / name
-            if not file.is_file():
-                raise BundleDamagedError(
-                    f"Bundle {path}: {name} is missing.",
-                    remedy="If it is a copy from the registry, delete that folder: it is fetched again.",
-                )
-            if file_digest(file) != digest:
-                raise BundleDamagedError(
-                    f"Bundle {path}: {name} differs from the digest in its manifest.",
-                    remedy="If it is a copy from the registry, delete that folder: it is fetched again.",
-                )
-        try:
-            intervals = IntervalTable.model_validate_json((path / INTERVALS_FILE).read_text(encoding="utf-8"))
-        except ValidationError as error:
-            raise BundleDamagedError(f"Bundle {path}: {INTERVALS_FILE} is no interval table.") from error
-        return cls(path, manifest, intervals, _onnx_session(path, manifest) if ONNX_FILE in manifest.files else None)
+        manifest = read_verified(path)
+        session = onnx_session(path, manifest) if ONNX_FILE in manifest.files else None
+        domain = read_table(path, DOMAIN_FILE, Domain) if DOMAIN_FILE in manifest.files else None
+        if domain is not None and len(domain.means) != len(manifest.features):
+            raise BundleDamagedError(
+                f"Bundle {path}: {DOMAIN_FILE} is of {len(domain.means)} features, not {len(manifest.features)}."
+            )
+        return cls(
+            path,
+            manifest,
+            read_table(path, QUANTILES_FILE, QuantileTable),
+            read_table(path, CALIBRATION_FILE, Calibration),
+            domain,
+            session,
+        )
 
     def file(self, name: str) -> Path:
         """Where a file of this bundle lies; only what the manifest lists was verified.
@@ -90,141 +118,83 @@ class Bundle:
     def infer(self, features: Array, close: Array) -> Inference:
         """Forecasts for rows of features.
 
-        A row whose model inputs are not all finite (not warm yet, after a gap) gets the random walk's answer, with NaN
-        bounds where its scale is unknown as well.
+        The forecast is the close times exp(shrinkage * blend), or the close itself where the champion is the random
+        walk. Its quantiles are those of the table, scaled by sigma: exp of the mean answer of the volatility models, or
+        the scale feature times sqrt(horizon) where there are none. An outlying row's sigma is widened by as much as its
+        dissimilarity is beyond the threshold, three times at most.
+
+        A row whose model inputs are not all finite (not warm yet, after a gap) gets the random walk's answer with a
+        sigma from the scale feature, and NaN quantiles where that is unknown as well.
 
         Args:
             features: shape (n, len(manifest.features)), in that order.
             close: the last price of each row, shape (n,).
         """
-        scale = features[:, self._scale_column] * np.sqrt(self.manifest.horizon_bars)
         with np.errstate(over="ignore"):  # what float32 cannot hold is not finite, and is dealt with as such
             rows = features.astype(np.float32)
-        warm: Mask = np.asarray(np.isfinite(rows).all(axis=1))
-        raw = self._run(rows, warm)
-        returns = {name: self._log_return(name, raw, scale, warm) for name in self.manifest.candidates}
-        log_return = returns[self.manifest.champion]
-        p_up = np.where(warm, raw[DIRECTION][:, 1], 0.5) if DIRECTION in raw else np.full(len(close), 0.5)
-        direction = directions(log_return)
-        bounds = self.intervals.all_bounds(log_return, scale)
+        warm: Mask = np.logical_and.reduce(np.isfinite(rows), axis=1)
+        all_warm = bool(warm.all())
+        if not all_warm:
+            rows[~warm] = 0.0
+        raw = self._run(rows)
+        scale = features[:, self._scale_column] * math.sqrt(self.manifest.horizon_bars)
+        sigma, dissimilarity, outlying = self._spread(rows, raw, scale, warm)
+        returns = self._returns(raw, scale)
+        p_up = self.calibration.apply(raw[DIRECTION][:, 1]) if DIRECTION in raw else np.full(len(close), 0.5)
+        regime = raw[REGIME].reshape(-1) if REGIME in raw else np.full(len(close), -1)
+        if not all_warm:
+            returns[:, ~warm] = 0.0
+            p_up[~warm], regime[~warm] = 0.5, -1  # the last name is that of the unknown regime
+        by_model = dict(zip(self._candidates, close * np.exp(returns), strict=True))
+        log_return = np.zeros(len(close))
+        if self.manifest.blend:
+            blend = self._weights @ returns
+            by_model[BLEND] = close * np.exp(blend)
+            if self.manifest.champion == BLEND:
+                log_return = self.manifest.shrinkage * blend
         return Inference(
             predicted_price=close * np.exp(log_return),
             log_return=log_return,
-            **{name: close * np.exp(bound) for name, bound in bounds.items()},
+            sigma=sigma,
+            quantiles=close[:, None] * np.exp(self.quantiles.log_returns(log_return, sigma)),
             p_up=p_up,
-            direction=direction,
-            confidence=confidences(direction, p_up),
-            regime=self._regime(raw, warm),
-            champion=np.where(warm, self.manifest.champion, RANDOM_WALK),
-            by_model={name: close * np.exp(values) for name, values in returns.items()},
+            direction=directions(p_up),
+            confidence=confidences(p_up),
+            regime=self._regimes[regime],
+            champion=self._champions[warm.astype(np.intp)],
+            by_model=by_model,
+            dissimilarity=dissimilarity,
+            outlying=outlying,
         )
 
-    def _run(self, rows: NDArray[np.float32], warm: Mask) -> dict[str, NDArray[Any]]:
+    def _run(self, rows: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
+        """Each model's answer by its name."""
         if self._session is None:
             return {}
-        names = [output.name for output in self._session.get_outputs()]
-        answers = self._session.run(names, {INPUT: np.where(warm[:, None], rows, np.float32(0))})
-        return dict(zip(names, answers, strict=True))
+        return dict(zip(self._outputs, self._session.run(self._outputs, {INPUT: rows}), strict=True))
 
-    def _log_return(self, name: str, raw: dict[str, NDArray[Any]], scale: Array, warm: Mask) -> Array:
-        if name == RANDOM_WALK:
-            return np.zeros(len(scale))
-        answer = raw[name].reshape(-1).astype(np.float64)
-        if self.manifest.models[name].target == "standardised":
-            answer = answer * scale
-        return np.where(warm, answer, 0.0)
+    def _returns(self, raw: dict[str, NDArray[Any]], scale: Array) -> Array:
+        """Each candidate's log return, shape (candidates, n)."""
+        returns = np.zeros((len(self._candidates), len(scale)))
+        for row, name in zip(returns, self._candidates, strict=True):
+            if name != RANDOM_WALK:
+                row[:] = raw[name].reshape(-1)
+        if self._standardised.any():
+            returns[self._standardised] *= scale
+        return returns
 
-    def _regime(self, raw: dict[str, NDArray[Any]], warm: Mask) -> Names:
-        if REGIME not in raw:
-            return np.full(len(warm), UNKNOWN_REGIME)
-        return np.where(warm, np.asarray(self.manifest.regimes)[raw[REGIME].reshape(-1)], UNKNOWN_REGIME)
-
-
-def write_bundle(path: Path, manifest: Manifest, intervals: IntervalTable, fill: Callable[[Path], None]) -> Manifest:
-    """Writes a bundle folder; the manifest comes last, so that a folder without one is no bundle.
-
-    Args:
-        path: a folder that does not exist yet, or is empty.
-        manifest: all but `files`, which is computed here.
-        intervals: the interval table.
-        fill: writes the other files into the folder it is given.
-
-    Returns:
-        The manifest as written.
-
-    Raises:
-        BundleError: there is something in the folder already.
-    """
-    path.mkdir(parents=True, exist_ok=True)
-    if any(path.iterdir()):
-        raise BundleError(f"{path} is not empty.", remedy="Write each bundle into a folder of its own.")
-    fill(path)
-    (path / INTERVALS_FILE).write_text(intervals.model_dump_json(indent=2), encoding="utf-8")
-    files = {str(f.relative_to(path)): file_digest(f) for f in sorted(path.rglob("*")) if f.is_file()}
-    manifest = manifest.model_copy(update={"files": files})
-    (path / MANIFEST).write_text(manifest.model_dump_json(indent=2), encoding="utf-8")
-    return manifest
-
-
-def read_manifest(path: Path) -> Manifest:
-    """Reads a bundle's manifest without verifying the other files.
-
-    Raises:
-        BundleDamagedError: it is missing or no manifest.
-        BundleFormatError: its format version is unknown.
-    """
-    try:
-        content = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-        format_version = content["format_version"]
-    except FileNotFoundError:
-        raise BundleDamagedError(f"{path} is no bundle: it has no {MANIFEST}.") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BundleDamagedError(f"Bundle {path}: {MANIFEST} cannot be read ({error}).") from error
-    if format_version != FORMAT_VERSION:
-        raise BundleFormatError(
-            f"Bundle {path} has format version {format_version}; this release reads {FORMAT_VERSION}.",
-            remedy="Use the release that wrote it, or train a new bundle.",
-        )
-    try:
-        return Manifest.model_validate(content)
-    except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg'].lower()}" for e in error.errors()[:3])
-        raise BundleDamagedError(f"Bundle {path}: {MANIFEST} is no manifest ({faults}).") from error
-
-
-def _contradictions(manifest: Manifest) -> list[str]:
-    """What no bundle of ours says of itself. Only listed files are verified, so those that are read must be listed."""
-    needed = {INTERVALS_FILE} | {entry.file for entry in manifest.models.values() if entry.file}
-    if manifest.models.keys() - {RANDOM_WALK}:
-        needed.add(ONNX_FILE)
-    faults = [f"it lists no {name}" for name in sorted(needed - manifest.files.keys())]
-    outside = [name for name in manifest.files if PurePosixPath(name).is_absolute() or ".." in name.split("/")]
-    faults += [f"{name} is outside of the bundle" for name in outside]
-    if manifest.champion not in manifest.candidates:
-        faults.append(f"the champion {manifest.champion} is none of its models")
-    if manifest.scale_feature not in manifest.features:
-        faults.append(f"{manifest.scale_feature} is none of its features")
-    if REGIME in manifest.models and not manifest.regimes:
-        faults.append("its regimes have no names")
-    return faults
-
-
-def _onnx_session(path: Path, manifest: Manifest) -> Any:
-    # It reports its use to its maker otherwise, and keeps a file for that among the temporary ones.
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    # One row is a few microseconds: more threads only get in each other's way.
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    try:
-        session = onnxruntime.InferenceSession(path / ONNX_FILE, options, providers=["CPUExecutionProvider"])
-    except Exception as error:
-        raise BundleDamagedError(f"Bundle {path}: {ONNX_FILE} cannot be run ({error}).") from error
-    inputs = {entry.name: entry.shape[-1] for entry in session.get_inputs()}
-    if inputs != {INPUT: len(manifest.features)}:
-        raise BundleDamagedError(f"Bundle {path}: {ONNX_FILE} takes {inputs}, not {len(manifest.features)} features.")
-    if missing := manifest.models.keys() - {RANDOM_WALK} - {output.name for output in session.get_outputs()}:
-        raise BundleDamagedError(f"Bundle {path}: {ONNX_FILE} does not answer for {', '.join(sorted(missing))}.")
-    return session
+    def _spread(
+        self, rows: NDArray[np.float32], raw: dict[str, NDArray[Any]], scale: Array, warm: Mask
+    ) -> tuple[Array, Array, Mask]:
+        """Sigma, dissimilarity, and which rows are outlying."""
+        sigma = scale
+        if self._volatility_models:
+            answers = [raw[name].reshape(-1) for name in self._volatility_models]
+            sigma = np.where(warm, np.exp(np.mean(answers, axis=0, dtype=np.float64)), scale)
+        if self.domain is None:
+            return sigma, np.zeros(len(scale)), np.zeros(len(scale), dtype=np.bool_)
+        dissimilarity = np.where(warm, self.domain.dissimilarity(rows), 0.0)
+        outlying = dissimilarity > self.domain.threshold
+        if outlying.any():
+            sigma = sigma * np.clip(dissimilarity / self.domain.threshold, 1.0, WIDEST)
+        return sigma, dissimilarity, outlying

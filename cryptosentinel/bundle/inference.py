@@ -7,48 +7,72 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from cryptosentinel.bundle.quantiles import BOUNDS
+
 Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
 Names = NDArray[np.str_]
 
 UP, DOWN, FLAT = "up", "down", "flat"
+_BY_SIGN = np.array([FLAT, UP, DOWN])  # the last is at -1
+
+
+def _bound(name: str) -> property:
+    column = BOUNDS.index(name)
+    return property(lambda inference: inference.quantiles[:, column], doc=f"`{name}` among the quantiles.")
 
 
 @dataclass(frozen=True)
 class Inference:
-    """Forecasts for n rows; every array has the shape (n,).
+    """Forecasts for n rows; arrays have the shape (n,) where nothing else is said.
 
     Attributes:
         predicted_price: in the quote currency, `horizon_bars` ahead.
         log_return: ln(predicted_price / close).
-        lower_80: bounds of the central 80% and 95% intervals, in the quote currency.
-        p_up: the classifier's probability that the price rises; 0.5 where there is none.
-        direction: `up`, `down` or `flat`: predicted price against price.
-        confidence: probability that the direction is right: the classifier's where it agrees, else one half.
+        sigma: the forecast volatility of the log return over the horizon, widened where the row is outlying; NaN where
+            it is not known.
+        quantiles: of the price, in the quote currency, at `quantiles.PROBABILITIES`, shape (n, 9); `lower_80` and the
+            like are its columns.
+        p_up: the calibrated probability that the price rises; 0.5 where there is no classifier.
+        direction: `up` where `p_up` is above 0.5, `down` where it is below, `flat` at exactly 0.5: none is called.
+        confidence: max(p_up, 1 - p_up): the calibrated probability that the direction is right.
         regime: the market's state, or `unknown`.
-        champion: whose answer it is: the bundle's champion, or the random walk where the row lacks what models need.
-        by_model: every candidate's price.
+        champion: whose price is forecast: `blend`, or `random_walk`: it stays.
+        by_model: every candidate's price, and as `blend` that of their weighted mean before it is shrunk.
+        dissimilarity: of the row to those trained on (see `domain`); 0 where the row lacks what models need, or the
+            bundle has no domain.
+        outlying: whether the row is unlike anything trained on.
     """
 
     predicted_price: Array
     log_return: Array
-    lower_80: Array
-    upper_80: Array
-    lower_95: Array
-    upper_95: Array
+    sigma: Array
+    quantiles: Array
     p_up: Array
     direction: Names
     confidence: Array
     regime: Names
     champion: Names
     by_model: dict[str, Array]
+    dissimilarity: Array
+    outlying: Mask
+
+    lower_95 = _bound("lower_95")
+    lower_90 = _bound("lower_90")
+    lower_80 = _bound("lower_80")
+    lower_50 = _bound("lower_50")
+    median = _bound("median")
+    upper_50 = _bound("upper_50")
+    upper_80 = _bound("upper_80")
+    upper_90 = _bound("upper_90")
+    upper_95 = _bound("upper_95")
 
 
-def directions(log_return: Array) -> Names:
-    """`up`, `down` or `flat` by the forecast's sign."""
-    return np.select([log_return > 0, log_return < 0], [UP, DOWN], FLAT)
+def directions(p_up: Array) -> Names:
+    """`up`, `down` or `flat` by which side of one half the probability of a rise is on."""
+    return _BY_SIGN[np.sign(p_up - 0.5).astype(np.intp)]
 
 
-def confidences(direction: Names, p_up: Array) -> Array:
-    """The classifier's probability of the direction where it agrees with it, else one half."""
-    agreeing = np.select([direction == UP, direction == DOWN], [p_up, 1.0 - p_up], 0.5)
-    return np.maximum(agreeing, 0.5)
+def confidences(p_up: Array) -> Array:
+    """The probability that the direction is right."""
+    return np.maximum(p_up, 1.0 - p_up)

@@ -11,11 +11,13 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MANIFEST = "manifest.json"
 # Rows of features that travel with a trained bundle: the drift baseline, and the background of explanations.
 REFERENCE_FILE, BACKGROUND_FILE = "reference.parquet", "background.parquet"
-RANDOM_WALK = "random_walk"
+# Whose price is forecast: the weighted mean of the candidates, shrunk towards the price, or the price itself.
+BLEND, RANDOM_WALK = "blend", "random_walk"
+Champion = Literal["blend", "random_walk"]
 
 
 class _Record(BaseModel):
@@ -47,18 +49,30 @@ class ModelEntry(_Record):
 
     Attributes:
         file: its native form, for explanations; empty for the random walk, which has no parameters.
-        target: `log_return`, or `standardised` where the model answers in units of the scale.
+        target: `log_return`, or `standardised` where the model answers in units of the scale; `log_volatility` where it
+            answers ln of the log return's volatility over the horizon; `direction`, `regime`.
     """
 
     file: str = ""
-    target: Literal["log_return", "standardised", "direction", "regime"] = "log_return"
+    target: Literal["log_return", "standardised", "log_volatility", "direction", "regime"] = "log_return"
 
 
 class Gate(_Record):
-    """The promotion gate's answer, and why."""
+    """The promotion gate's answer, and why.
+
+    Attributes:
+        promote: whether the bundle may serve.
+        champion: which point forecast it may serve; the random walk's, which claims nothing, where nothing was judged.
+        reasons: sentences.
+        figures: the statistics that decided.
+        look: whether it was a look at the evidence that is paid for.
+    """
 
     promote: bool
+    champion: Champion = "random_walk"
     reasons: list[str]
+    figures: dict[str, float] = {}
+    look: bool = False
 
 
 class Manifest(_Record):
@@ -66,8 +80,11 @@ class Manifest(_Record):
 
     Attributes:
         features: what the bundle needs of each row, in the order of its input tensor.
-        scale_feature: the volatility a bar whose product with sqrt(horizon) scales targets and intervals.
-        champion: the candidate whose answer is the forecast.
+        scale_feature: the volatility a bar whose product with sqrt(horizon) scales targets, and is sigma where there is
+            no volatility model.
+        champion: whose price is the forecast.
+        blend: weights of the candidates, without the random walk; they make 1. Empty where there is no blend.
+        shrinkage: what the blend's log return is multiplied by, in [0, 1].
         regimes: the regime's name by cluster number; empty where there is no regime model.
         metrics: by candidate, measured on the holdout rows.
         files: sha256 of every other file, by its path inside the bundle.
@@ -84,7 +101,9 @@ class Manifest(_Record):
     spec_hash: str
     features: list[str]
     scale_feature: str
-    champion: str
+    champion: Champion
+    blend: dict[str, float] = {}
+    shrinkage: float = 0.0
     models: dict[str, ModelEntry]
     regimes: list[str] = []
     data: DataWindow | None = None
@@ -93,6 +112,11 @@ class Manifest(_Record):
     settings: dict[str, object] = {}
     libraries: dict[str, str] = {}
     files: dict[str, str] = {}
+
+    @property
+    def data_end(self) -> datetime | None:
+        """When the last row opens that the bundle was trained and measured on; None for version 0."""
+        return None if self.data is None else self.data.end
 
     @property
     def candidates(self) -> list[str]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
-from cryptosentinel.bundle.bundle import write_bundle
-from cryptosentinel.bundle.intervals import IntervalTable
+from cryptosentinel.bundle.calibration import Calibration
+from cryptosentinel.bundle.files import write_bundle
 from cryptosentinel.bundle.manifest import RANDOM_WALK, Gate, Manifest, ModelEntry, library_versions
+from cryptosentinel.bundle.quantiles import QuantileTable
 from cryptosentinel.features import SCALE_FEATURE, FeatureSpec
 
 # A fixed date: the same release writes the same bytes, so two first starts register one version 0.
@@ -31,7 +32,11 @@ def write_random_walk(
         scale_feature=SCALE_FEATURE,
         champion=RANDOM_WALK,
         models={RANDOM_WALK: ModelEntry()},
-        gate=Gate(promote=True, reasons=["Version 0: the random walk, until a trained bundle passes the gate."]),
+        gate=Gate(
+            promote=True,
+            champion=RANDOM_WALK,
+            reasons=["Version 0: the random walk, until a trained bundle passes the gate."],
+        ),
         libraries=library_versions(),
     )
 
@@ -44,4 +49,4 @@ def write_random_walk(
             encoding="utf-8",
         )
 
-    return write_bundle(path, manifest, IntervalTable.normal(), fill)
+    return write_bundle(path, manifest, fill, quantiles=QuantileTable.normal(), calibration=Calibration.identity())

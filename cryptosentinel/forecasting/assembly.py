@@ -12,11 +12,14 @@ import pandas as pd
 
 from cryptosentinel.bundle import (
     BACKGROUND_FILE,
+    BLEND,
     DIRECTION,
     ONNX_FILE,
+    RANDOM_WALK,
     REFERENCE_FILE,
     REGIME,
     Bundle,
+    Calibration,
     Gate,
     Manifest,
     library_versions,
@@ -64,6 +67,7 @@ def assemble_bundle(
     """
     parts = read_parts(folders)
     first = parts[evaluation.best][0]
+    blends = evaluation.best != RANDOM_WALK
     reference = pd.read_parquet(parts[REGIME][1] / REFERENCE_FILE)
     manifest = Manifest(
         created_at=datetime.now(UTC),
@@ -76,11 +80,17 @@ def assemble_bundle(
         spec_hash=spec.hash,
         features=first.names,
         scale_feature=SCALE_FEATURE,
-        champion=evaluation.best,
+        champion=BLEND if blends else RANDOM_WALK,
+        blend={evaluation.best: 1.0} if blends else {},
+        shrinkage=1.0 if blends else 0.0,
         models={name: part.model for name, (part, _) in sorted(parts.items())},
         regimes=parts[REGIME][0].regimes,
         data=evaluation.data,
-        metrics=evaluation.candidates | {DIRECTION: evaluation.direction},
+        metrics={
+            **evaluation.candidates,
+            **({BLEND: evaluation.candidates[evaluation.best]} if blends else {}),
+            DIRECTION: evaluation.direction,
+        },
         gate=gate,
         settings=settings.training.model_dump(mode="json"),
         libraries=library_versions(),
@@ -101,7 +111,7 @@ def assemble_bundle(
         reference.iloc[::step].to_parquet(folder / BACKGROUND_FILE)
         (folder / "MODEL_CARD.md").write_text(model_card(manifest, evaluation), encoding="utf-8")
 
-    write_bundle(path, manifest, evaluation.intervals, fill)
+    write_bundle(path, manifest, fill, quantiles=evaluation.quantiles, calibration=Calibration.identity())
     bundle = Bundle.load(path)
     _hold_against_models(bundle)
     return bundle
@@ -138,7 +148,7 @@ def model_card(manifest: Manifest, evaluation: Evaluation) -> str:
     banner = "\n> **Simulated market.** These prices are invented; nothing here says anything about a real one.\n"
     d = evaluation.direction
     regimes = ", ".join(f"{name} {share:.0%}" for name, share in evaluation.regimes.items())
-    return f"""# {manifest.asset}, {minutes} minutes ahead: {manifest.champion}
+    return f"""# {manifest.asset}, {minutes} minutes ahead: {evaluation.best}
 {banner if manifest.simulated else ""}
 Forecasts the log return of {manifest.asset}/{manifest.currency},
 {manifest.horizon_bars} bars of {manifest.interval} ahead.
@@ -158,7 +168,7 @@ Skill is 1 less the squared error over the random walk's; way is the share of di
 Direction classifier: {d["accuracy"]:.1%} right, where always saying the more frequent direction gets
 {d["base_rate"]:.1%}; precision {d["precision"]:.3f}, recall {d["recall"]:.3f}, F1 {d["f1"]:.3f}.
 
-Intervals: {evaluation.intervals.method}, scaled by `{manifest.scale_feature}`.
+Intervals: {evaluation.quantiles.method}, scaled by `{manifest.scale_feature}`.
 Regimes on the same rows: {regimes}.
 
 ## Where it fails

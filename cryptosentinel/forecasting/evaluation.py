@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from cryptosentinel.bundle import DIRECTION, RANDOM_WALK, REGIME, DataWindow, IntervalTable
+from cryptosentinel.bundle import DIRECTION, RANDOM_WALK, REGIME, DataWindow, QuantileTable
 from cryptosentinel.errors import PipelineError
 from cryptosentinel.forecasting.training import HOLDOUT_FILE, PART_FILE, Part
 
@@ -27,7 +27,7 @@ class Evaluation(BaseModel):
         direction: `accuracy`, `precision`, `recall` and `f1` of the direction classifier, and `base_rate`, the share of
             the more frequent direction.
         confusion: rows actual, columns predicted; order down, up.
-        intervals: bounds fitted on the best candidate's errors.
+        quantiles: of the best candidate's standardised errors.
         regimes: share of the holdout rows by regime.
         data: the rows it was measured on.
         horizon_bars: how far the targets reach, and so how many of them overlap.
@@ -39,7 +39,7 @@ class Evaluation(BaseModel):
     candidates: dict[str, dict[str, float]]
     direction: dict[str, float]
     confusion: list[list[int]]
-    intervals: IntervalTable
+    quantiles: QuantileTable
     regimes: dict[str, float]
     data: DataWindow
     horizon_bars: int
@@ -86,9 +86,7 @@ def evaluate(folders: Sequence[Path]) -> Evaluation:
         candidates=candidates,
         direction=direction,
         confusion=confusion,
-        intervals=IntervalTable.conformal(
-            winner["actual"].to_numpy(), winner["forecast"].to_numpy(), winner["scale"].to_numpy()
-        ),
+        quantiles=QuantileTable.conformal(((winner["actual"] - winner["forecast"]) / winner["scale"]).to_numpy()),
         regimes={name: float((labels == number).mean()) for number, name in enumerate(names)},
         data=parts[best][0].data,
         horizon_bars=parts[best][0].horizon_bars,

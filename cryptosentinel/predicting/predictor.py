@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
 import numpy as np
@@ -31,11 +32,19 @@ class Rows:
 
 @dataclass(frozen=True)
 class Answer:
-    """A predictor's answer, which bundle gave it, and how many bars ahead that bundle looks."""
+    """A predictor's answer, and which bundle gave it.
+
+    Attributes:
+        inference: one forecast a row.
+        bundle_version: in the registry.
+        horizon_bars: how far ahead that bundle looks.
+        data_end: when the last row opens that it was trained and measured on; None for version 0, which has seen none.
+    """
 
     inference: Inference
     bundle_version: int
     horizon_bars: int
+    data_end: datetime | None
 
 
 class Predictor(Protocol):
@@ -73,4 +82,5 @@ def answer_with(bundle: Bundle, version: int, rows: Rows) -> Answer:
     if features is None:
         features = np.full((len(rows.close), len(bundle.manifest.features)), np.nan)
         features[:, bundle.manifest.features.index(bundle.manifest.scale_feature)] = rows.volatility
-    return Answer(bundle.infer(features, rows.close), version, bundle.manifest.horizon_bars)
+    manifest = bundle.manifest
+    return Answer(bundle.infer(features, rows.close), version, manifest.horizon_bars, manifest.data_end)

@@ -1,5 +1,14 @@
-"""A trained bundle, made as in `tests.forecasting`."""
+"""A trained bundle with everything that a bundle can have."""
 
-from tests.forecasting.conftest import bundle, parts
+from __future__ import annotations
 
-__all__ = ["bundle", "parts"]
+import pytest
+
+from cryptosentinel.bundle import Bundle
+from tests.serving.builders import make_trained
+
+
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """Tests only read it."""
+    return make_trained(tmp_path_factory.mktemp("bundles") / "trained")

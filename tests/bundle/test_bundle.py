@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,10 +11,20 @@ from typing import Any
 
 import pytest
 
-from cryptosentinel.bundle import Bundle, IntervalTable, read_manifest, write_bundle, write_random_walk
+from cryptosentinel.bundle import (
+    Bundle,
+    Calibration,
+    Gate,
+    QuantileTable,
+    read_manifest,
+    write_bundle,
+    write_random_walk,
+)
 from cryptosentinel.bundle.manifest import file_digest, library_versions
 from cryptosentinel.errors import BundleDamagedError, BundleError, BundleFormatError, SpecMismatchError
 from tests.features.builders import SPEC
+
+TABLES: Any = {"quantiles": QuantileTable.normal(), "calibration": Calibration.identity()}
 
 
 @pytest.fixture
@@ -36,7 +47,9 @@ def resign(path: Path, name: str) -> None:
 def test_what_was_written_is_read(bundle: Bundle) -> None:
     again = Bundle.load(bundle.path)
     assert again.manifest == bundle.manifest == read_manifest(bundle.path)
-    assert again.intervals == bundle.intervals
+    for name in ("quantiles", "calibration", "domain"):
+        assert getattr(again, name) == getattr(bundle, name)
+    assert bundle.domain is not None
 
 
 def test_every_file_is_listed_with_its_digest(bundle: Bundle) -> None:
@@ -68,7 +81,7 @@ def test_a_damaged_file_is_refused_whichever_it_is(copy: Path) -> None:
         ("[]", r"manifest\.json cannot be read"),
         ('"text"', r"manifest\.json cannot be read"),
         ("{}", r"manifest\.json cannot be read .*format_version"),
-        ('{"format_version": 1}', r"manifest\.json is no manifest \(created_at: field required"),
+        ('{"format_version": 2}', r"manifest\.json is no manifest \(created_at: field required"),
     ],
 )
 def test_a_manifest_that_is_none_is_refused(text: str, sentence: str, copy: Path) -> None:
@@ -90,21 +103,31 @@ def test_a_folder_without_a_manifest_is_no_bundle(copy: Path, tmp_path: Path) ->
             Bundle.load(path)
 
 
-@pytest.mark.parametrize("version", [0, 2, "1", None])
+@pytest.mark.parametrize("version", [0, 1, 3, "2", None])
 def test_an_unknown_format_version_is_refused_before_anything_else_is_read(version: object, copy: Path) -> None:
     (copy / "manifest.json").write_text(json.dumps({"format_version": version, "of": "another time"}))
-    with pytest.raises(BundleFormatError, match=rf"format version {version}; this release reads 1.*Use the release"):
+    with pytest.raises(BundleFormatError, match=rf"format version {version}; this release reads 2.*Use the release"):
         Bundle.load(copy)
 
 
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        (lambda m: m.update(champion="oracle"), "the champion oracle is none of its models"),
-        (lambda m: m.update(champion="direction"), "the champion direction is none of its models"),
+        (lambda m: m.update(champion="oracle"), r"is no manifest \(champion: input should be 'blend' or 'random_walk'"),
+        (lambda m: m.update(blend={}), "its champion is a blend of nothing"),
+        (lambda m: m.update(blend={"oracle": 1.0}), "it blends oracle, which is none"),
+        (lambda m: m.update(blend={"direction": 1.0}), "it blends direction, which is none"),
+        (lambda m: m.update(blend={"random_walk": 0.5, "ridge": 0.5}), "it blends random_walk, which is none"),
+        (lambda m: m.update(blend={"ridge": 0.5}), "which do not make one"),
+        (lambda m: m.update(blend={"ridge": 1.5, "random_forest": -0.5}), "which do not make one"),
+        (lambda m: m.update(blend={"ridge": "NaN"}), "which do not make one"),
+        (lambda m: m.update(shrinkage=1.01), r"its shrinkage 1\.01 is not between 0 and 1"),
+        (lambda m: m.update(shrinkage="NaN"), "its shrinkage nan is not between 0 and 1"),
+        (lambda m: m["models"].update(blend={"file": ""}), "a model is called blend"),
         (lambda m: m.update(scale_feature="moon_phase"), "moon_phase is none of its features"),
         (lambda m: m.update(regimes=[]), "its regimes have no names"),
-        (lambda m: m["files"].pop("intervals.json"), r"it lists no intervals\.json"),
+        (lambda m: m["files"].pop("quantiles.json"), r"it lists no quantiles\.json"),
+        (lambda m: m["files"].pop("calibration.json"), r"it lists no calibration\.json"),
         (lambda m: m["files"].pop("inference.onnx"), r"it lists no inference\.onnx"),
         (lambda m: m["files"].pop("models/ridge.skops"), r"it lists no models/ridge\.skops"),
         (lambda m: m["models"]["ridge"].update(file="../evil.skops"), r"it lists no \.\./evil\.skops"),
@@ -134,12 +157,40 @@ def test_a_graph_that_cannot_be_run_is_refused_though_its_digest_is_right(copy: 
         Bundle.load(copy)
 
 
-def test_an_interval_table_that_is_none_is_refused_though_its_digest_is_right(copy: Path) -> None:
-    for text in ('{"method": "guess"}', '{"method": "guess", "bounds": {}}', "no table"):
-        (copy / "intervals.json").write_text(text)
-        resign(copy, "intervals.json")
-        with pytest.raises(BundleDamagedError, match=r"intervals\.json is no interval table"):
-            Bundle.load(copy)
+@pytest.mark.parametrize(
+    ("name", "kind"), [("quantiles", "QuantileTable"), ("calibration", "Calibration"), ("domain", "Domain")]
+)
+@pytest.mark.parametrize("content", [b'{"method": "guess"}', b"{}", b"no table", b"\xff\xfe"])
+def test_a_table_that_is_none_is_refused_though_its_digest_is_right(
+    name: str, kind: str, content: bytes, copy: Path
+) -> None:
+    (copy / f"{name}.json").write_bytes(content)
+    resign(copy, f"{name}.json")
+    with pytest.raises(BundleDamagedError, match=rf"{name}\.json is no {kind}"):
+        Bundle.load(copy)
+
+
+def test_a_domain_of_other_features_is_refused(copy: Path) -> None:
+    content = json.loads((copy / "domain.json").read_text())
+    for column in (content["means"], content["deviations"], *content["prototypes"]):
+        column.pop()
+    (copy / "domain.json").write_text(json.dumps(content))
+    resign(copy, "domain.json")
+    with pytest.raises(BundleDamagedError, match=r"domain\.json is of 33 features, not 34"):
+        Bundle.load(copy)
+
+
+def test_a_bundle_without_a_domain_is_one_too(copy: Path) -> None:
+    edit(copy, lambda m: m["files"].pop("domain.json"))
+    assert Bundle.load(copy).domain is None
+
+
+def test_figures_of_the_gate_that_are_none_survive_being_written() -> None:
+    gate = Gate(promote=False, reasons=["no evidence"], figures={"t": float("nan"), "p": float("inf")})
+    again = Gate.model_validate_json(gate.model_dump_json())
+    assert (again.champion, again.look) == ("random_walk", False)
+    assert math.isnan(again.figures["t"])
+    assert again.figures["p"] == math.inf
 
 
 def test_files_that_the_manifest_does_not_list_are_neither_minded_nor_handed_out(copy: Path) -> None:
@@ -160,7 +211,7 @@ def test_a_bundle_is_not_written_over_another_or_into_somebody_s_folder(bundle: 
     (tmp_path / "diary.txt").write_text("mine")
     for path in (tmp_path, bundle.path):
         with pytest.raises(BundleError, match="is not empty"):
-            write_bundle(path, bundle.manifest, IntervalTable.normal(), lambda folder: None)
+            write_bundle(path, bundle.manifest, lambda folder: None, **TABLES)
     Bundle.load(bundle.path)
 
 
@@ -170,7 +221,7 @@ def test_a_bundle_that_was_killed_half_way_is_no_bundle(bundle: Bundle, tmp_path
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        write_bundle(tmp_path / "half", bundle.manifest, IntervalTable.normal(), killed)
+        write_bundle(tmp_path / "half", bundle.manifest, killed, **TABLES)
     with pytest.raises(BundleDamagedError, match="is no bundle"):
         Bundle.load(tmp_path / "half")
 
@@ -189,7 +240,7 @@ def test_version_0_is_the_same_bytes_every_time(tmp_path: Path) -> None:
     for name in ("a", "b"):
         write_walk(tmp_path / name)
     files = sorted(path.name for path in (tmp_path / "a").iterdir())
-    assert files == ["MODEL_CARD.md", "intervals.json", "manifest.json"]
+    assert files == ["MODEL_CARD.md", "calibration.json", "manifest.json", "quantiles.json"]
     for file in files:
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
 

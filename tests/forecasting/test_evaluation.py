@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from sklearn import metrics
 
-from cryptosentinel.bundle import DIRECTION, RANDOM_WALK, REGIME
+from cryptosentinel.bundle import DIRECTION, PROBABILITIES, RANDOM_WALK, REGIME
 from cryptosentinel.errors import PipelineError
 from cryptosentinel.forecasting import CANDIDATES, Evaluation, evaluate, judge, league_table
 from cryptosentinel.forecasting.evaluation import score_direction, score_returns
@@ -99,13 +99,13 @@ def test_a_candidate_that_diverged_neither_wins_nor_passes(broken: str, parts: l
     assert any(f"{broken} has no finite rmse" in reason for reason in gate.reasons)
 
 
-def test_intervals_are_of_the_best_candidate_s_errors(parts: list[Path]) -> None:
+def test_quantiles_are_of_the_best_candidate_s_errors(parts: list[Path]) -> None:
     evaluation = evaluate(parts)
     holdout = pd.read_parquet(next(part for part in parts if part.name == evaluation.best) / "holdout.parquet")
-    standardised = ((holdout["actual"] - holdout["forecast"]) / holdout["scale"]).abs()
-    low, high = evaluation.intervals.bounds[80]
-    assert low == -high
-    assert (standardised <= high).mean() == pytest.approx(0.8, abs=0.01)
+    standardised = (holdout["actual"] - holdout["forecast"]) / holdout["scale"]
+    assert [(standardised <= value).mean() for value in evaluation.quantiles.values] == pytest.approx(
+        PROBABILITIES, abs=0.01
+    )
 
 
 def test_regime_shares_are_of_all_holdout_rows(parts: list[Path]) -> None:

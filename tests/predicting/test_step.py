@@ -54,8 +54,9 @@ def test_a_forecast_says_what_the_bundle_said_of_the_newest_bar(tmp_path: Path) 
     assert row["price"] == close
     assert row["predicted_price"] == pytest.approx(close * np.exp(0.002))
     assert row["lower_95"] < row["lower_80"] < row["predicted_price"] < row["upper_80"] < row["upper_95"]
-    assert (row["direction"], row["champion"], row["bundle_version"], row["regime"]) == ("up", "ridge", 7, "unknown")
-    assert json.loads(row["by_model"]) == pytest.approx({"random_walk": close, "ridge": row["predicted_price"]})
+    assert (row["direction"], row["champion"], row["bundle_version"], row["regime"]) == ("up", "blend", 7, "unknown")
+    by_model = {"random_walk": close, "ridge": row["predicted_price"], "blend": row["predicted_price"]}
+    assert json.loads(row["by_model"]) == pytest.approx(by_model)
     assert row[["outcome", "actual_price", "error", "settled_at"]].isna().all()
 
 

@@ -9,26 +9,32 @@ from typing import Any
 import numpy as np
 
 from cryptosentinel.bundle import (
+    BLEND,
     DIRECTION,
     ONNX_FILE,
     REGIME,
     Bundle,
+    Calibration,
+    DataWindow,
     Gate,
-    IntervalTable,
     Manifest,
     ModelEntry,
+    QuantileTable,
     library_versions,
     merge_onnx,
+    save_native,
     to_onnx,
     write_bundle,
     write_random_walk,
 )
 from cryptosentinel.features import SCALE_FEATURE, FeatureSpec
+from cryptosentinel.forecasting.domain import fit_domain
 from cryptosentinel.market.bars import Interval
 from cryptosentinel.predicting import Rows
 
 SPEC = FeatureSpec(Interval("5m"))
 COUNT = len(SPEC.model_names)
+DATA_END = datetime(2024, 12, 31, 23, 55, tzinfo=UTC)
 SCALE_COLUMN = SPEC.model_names.index(SCALE_FEATURE)
 
 
@@ -58,8 +64,11 @@ def make_random_walk(path: Path) -> Bundle:
     return Bundle.load(path)
 
 
-def make_trained(path: Path, *, lean: float = 0.0, seed: int = 0) -> Bundle:
-    """A bundle of small models fitted on noise; `lean` is added to the champion's answers, in units of the scale."""
+def make_trained(path: Path, *, lean: float = 0.0, seed: int = 0, **changed: Any) -> Bundle:
+    """A bundle of small models fitted on noise, with everything that a bundle can have.
+
+    `lean` is added to one candidate's answers, in units of the scale; `changed` are fields of the manifest.
+    """
     from sklearn.cluster import KMeans
     from sklearn.ensemble import GradientBoostingClassifier, RandomForestRegressor
     from sklearn.linear_model import Ridge
@@ -71,10 +80,13 @@ def make_trained(path: Path, *, lean: float = 0.0, seed: int = 0) -> Bundle:
     ridge.intercept_ = ridge.intercept_ + lean
     forest = RandomForestRegressor(5, max_depth=3, random_state=seed).fit(X, y * 0.001)
     classifier = GradientBoostingClassifier(n_estimators=5, max_depth=2, random_state=seed).fit(X, y > 0)
+    volatilities = [Ridge().fit(X, level + 0.1 * noise.normal(size=300)) for level in (-6.5, -5.5)]
     regimes = KMeans(4, n_init=1, random_state=seed).fit(X)
     graphs = {
         "ridge": (to_onnx(ridge, COUNT), "variable"),
         "random_forest": (to_onnx(forest, COUNT), "variable"),
+        "calm": (to_onnx(volatilities[0], COUNT), "variable"),
+        "wild": (to_onnx(volatilities[1], COUNT), "variable"),
         DIRECTION: (to_onnx(classifier, COUNT), "probabilities"),
         REGIME: (to_onnx(regimes, COUNT), "label"),
     }
@@ -89,21 +101,43 @@ def make_trained(path: Path, *, lean: float = 0.0, seed: int = 0) -> Bundle:
         spec_hash=SPEC.hash,
         features=SPEC.model_names,
         scale_feature=SCALE_FEATURE,
-        champion="ridge",
+        champion=BLEND,
+        blend={"ridge": 0.75, "random_forest": 0.25},
+        shrinkage=0.5,
         models={
             "random_walk": ModelEntry(),
-            "ridge": ModelEntry(target="standardised"),
+            "ridge": ModelEntry(target="standardised", file="models/ridge.skops"),
             "random_forest": ModelEntry(target="log_return"),
+            "calm": ModelEntry(target="log_volatility"),
+            "wild": ModelEntry(target="log_volatility"),
             DIRECTION: ModelEntry(target="direction"),
             REGIME: ModelEntry(target="regime"),
         },
         regimes=["accumulation", "uptrend", "distribution", "downtrend"],
-        gate=Gate(promote=True, reasons=["for a test"]),
+        data=DataWindow(
+            start=datetime(2024, 11, 1, tzinfo=UTC),
+            holdout_start=datetime(2024, 12, 1, tzinfo=UTC),
+            end=DATA_END,
+            training_rows=300,
+            holdout_rows=100,
+            bars_version=1,
+            features_version=1,
+        ),
+        gate=Gate(promote=True, champion=BLEND, reasons=["for a test"], figures={"clark_west_t": 2.5}, look=True),
         libraries=library_versions(),
     )
 
     def fill(folder: Path) -> None:
         (folder / ONNX_FILE).write_bytes(merge_onnx(graphs).SerializeToString())
+        (folder / "models").mkdir()
+        save_native(ridge, folder / "models", "ridge")
 
-    write_bundle(path, manifest, IntervalTable.normal(), fill)
+    write_bundle(
+        path,
+        manifest.model_copy(update=changed),
+        fill,
+        quantiles=QuantileTable.conformal(noise.normal(size=999)),
+        calibration=Calibration(scores=[0.3, 0.7], probabilities=[0.45, 0.55]),
+        domain=fit_domain(X, seed),
+    )
     return Bundle.load(path)

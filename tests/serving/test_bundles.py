@@ -56,7 +56,7 @@ def model():
 
 
 def damage(folder: Path) -> None:
-    (folder / "intervals.json").write_text("{}", encoding="utf-8")
+    (folder / "quantiles.json").write_text("{}", encoding="utf-8")
 
 
 def follow_until(follower: ChampionFollower, done) -> None:
@@ -110,7 +110,7 @@ def test_a_damaged_champion_is_reported_once_and_the_one_before_stays(registry, 
     assert model.served.version == 0
     assert len(errors(caplog)) == 1
     assert "still_serving=0" in errors(caplog)[0]
-    assert "intervals.json differs" in errors(caplog)[0]
+    assert "quantiles.json differs" in errors(caplog)[0]
     registry.number = 2
     follow_until(follower, lambda: model.served.version == 2)
 
@@ -164,7 +164,7 @@ def test_a_damaged_copy_is_fetched_again(registry, model, tmp_path):
 def test_a_first_champion_that_cannot_be_loaded_is_an_error(registry, model, tmp_path):
     registry.number = 0
     damage(registry.folders[0])
-    with pytest.raises(BundleDamagedError, match=r"intervals\.json"):
+    with pytest.raises(BundleDamagedError, match=r"quantiles\.json"):
         ChampionFollower(model, registry, tmp_path / "copies").first()
 
 

@@ -13,7 +13,7 @@ from cryptosentinel.config import ServingSettings
 from cryptosentinel.errors import ServingError, SpecMismatchError
 from cryptosentinel.predicting import BundlePredictor, Rows
 from serving import ServedPredictor, predictor_for
-from tests.serving.builders import make_rows
+from tests.serving.builders import DATA_END, make_rows
 
 
 @contextmanager
@@ -50,7 +50,14 @@ def stub(*answers: tuple[int, str]) -> Iterator[str]:
 INFO = json.dumps(
     dict.fromkeys(("model_name", "champion", "asset", "currency", "market", "interval", "spec_hash"), "x")
     | {"bundle_version": 3, "simulated": False, "horizon_bars": 6, "features": ["a"], "scale_feature": "a"}
-    | {"candidates": ["x"], "created_at": "2025-01-01T00:00:00Z", "max_rows": 10, "what a later release adds": 1}
+    | {
+        "candidates": ["x"],
+        "probabilities": [0.5],
+        "data_end": None,
+        "created_at": "2025-01-01T00:00:00Z",
+        "max_rows": 10,
+        "what a later release adds": 1,
+    }
 )
 
 
@@ -59,7 +66,7 @@ def test_it_answers_as_the_bundle_in_this_process_does(running, warm):
     bundle = running.serve(1)
     rows = make_rows(5, warm=warm)
     served, local = running.client.infer(rows), BundlePredictor(bundle, 1).infer(rows)
-    assert served.bundle_version == local.bundle_version
+    assert (served.bundle_version, served.data_end) == (local.bundle_version, local.data_end)
     for name, values in vars(local.inference).items():
         if name != "by_model":
             np.testing.assert_array_equal(getattr(served.inference, name), values, err_msg=name)
@@ -82,8 +89,9 @@ def test_it_knows_what_is_served(running):
     bundle = running.serve(2)
     info = running.client.info()
     assert info.bundle_version == 2
-    assert (info.champion, info.asset, info.interval, info.horizon_bars) == ("ridge", "bitcoin", "5m", 6)
+    assert (info.champion, info.asset, info.interval, info.horizon_bars) == ("blend", "bitcoin", "5m", 6)
     assert info.candidates == bundle.manifest.candidates
+    assert (info.data_end, len(info.probabilities)) == (DATA_END, 9)
     assert running.client.ready()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import threading
 from typing import Any
 
@@ -18,8 +19,8 @@ from kserve.protocol.infer_type import RequestedOutput, to_http_parameters
 
 from cryptosentinel.bundle import Inference
 from cryptosentinel.features import SCALE_FEATURE
-from serving.tensors import request_of
-from tests.serving.builders import COUNT, SPEC, instances, make_rows
+from serving.tensors import INTERVALS, request_of
+from tests.serving.builders import COUNT, DATA_END, SPEC, instances, make_rows
 
 MODEL = "cryptosentinel"
 
@@ -54,6 +55,7 @@ def assert_is(response: Any, inference: Inference) -> None:
     """Every field of the inference is in the response, and nothing else."""
     outputs = {output.name: output.as_numpy() for output in response.outputs}
     expected = vars(inference) | {f"price_{name}": prices for name, prices in inference.by_model.items()}
+    expected |= {name: getattr(inference, name) for name in INTERVALS}
     del expected["by_model"]
     assert outputs.keys() == expected.keys()
     for name, values in expected.items():
@@ -74,6 +76,7 @@ def test_it_answers_what_the_bundle_infers(running, ask, version, count):
     assert_is(response, bundle.infer(rows.features, rows.close))
     assert to_http_parameters(response.parameters) == {
         "bundle_version": version,
+        "data_end": DATA_END.isoformat() if version else "",
         "champion": bundle.manifest.champion,
         "asset": "bitcoin",
         "currency": "usd",
@@ -121,8 +124,9 @@ def test_metadata_names_every_tensor(running):
         {"name": "features", "datatype": "FP64", "shape": [-1, COUNT]},
         {"name": SCALE_FEATURE, "datatype": "FP64", "shape": [-1]},
     ]
-    answered = ask_rest(running, request_of(make_rows(1), MODEL)).outputs
+    answered = ask_rest(running, request_of(make_rows(2), MODEL)).outputs
     assert [(t["name"], t["datatype"]) for t in metadata["outputs"]] == [(o.name, o.datatype) for o in answered]
+    assert [[2, *t["shape"][1:]] for t in metadata["outputs"]] == [o.shape for o in answered]
     with grpc.insecure_channel(running.process.grpc) as channel:
         over_grpc = GRPCInferenceServiceStub(channel).ModelMetadata(pb.ModelMetadataRequest(name=MODEL))
     assert [t.name for t in over_grpc.outputs] == [t["name"] for t in metadata["outputs"]]
@@ -137,6 +141,8 @@ def test_v1_answers_the_same(running):
     inference = bundle.infer(rows.features, rows.close)
     assert [row["predicted_price"] for row in answered["predictions"]] == inference.predicted_price.tolist()
     assert [row["regime"] for row in answered["predictions"]] == inference.regime.tolist()
+    assert [row["quantiles"] for row in answered["predictions"]] == inference.quantiles.tolist()
+    assert answered["data_end"] == DATA_END.isoformat()
 
 
 def tensor(name: str, shape: list[int], data: Any, datatype: str = "FP64") -> dict[str, Any]:
@@ -257,11 +263,10 @@ def test_a_corrupt_champion_leaves_the_one_before_serving(running):
     running.serve(1)
     log = running.process.log_path
     begin = log.stat().st_size
-    folder = running.home / "made" / "corrupt"
-    folder.mkdir()
-    for file in running.bundles[2].path.iterdir():
-        (folder / file.name).write_bytes(file.read_bytes().replace(b'"horizon_bars": 6', b'"horizon_bars": 7'))
-    (folder / "intervals.json").write_text("{}")
+    folder = shutil.copytree(running.bundles[2].path, running.home / "made" / "corrupt")
+    manifest = folder / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"horizon_bars": 6', '"horizon_bars": 7'))
+    (folder / "quantiles.json").write_text("{}")
     corrupt = running.registry.register(folder, metrics={}, verdict="corrupt")
     running.promote(corrupt.version)
     for _ in range(100):
@@ -270,7 +275,7 @@ def test_a_corrupt_champion_leaves_the_one_before_serving(running):
             break
         threading.Event().wait(0.1)
     assert "still_serving=1" in said
-    assert "intervals.json differs" in said
+    assert "quantiles.json differs" in said
     assert running.client.info().bundle_version == 1
     running.serve(2)
 

@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 
 from cryptosentinel.errors import ServingError
 from cryptosentinel.features import SCALE_FEATURE
-from cryptosentinel.predicting import answer_with
+from cryptosentinel.predicting import Rows, answer_with
 from serving._kserve import InferInput, InferRequest, InferResponse, InvalidInput
 from serving.instances import predictions_of, rows_of_instances
 from serving.tensors import (
+    INTERVALS,
     MAX_ROWS,
     SpecMismatch,
     answer_of,
@@ -23,12 +24,33 @@ from serving.tensors import (
     response_to,
     rows_of,
 )
-from tests.serving.builders import COUNT, SPEC, instances, make_random_walk, make_rows
+from tests.serving.builders import (
+    COUNT,
+    DATA_END,
+    SCALE_COLUMN,
+    SPEC,
+    instances,
+    make_random_walk,
+    make_rows,
+    make_trained,
+)
+
+
+@pytest.fixture(scope="module")
+def walk(tmp_path_factory):
+    return make_random_walk(tmp_path_factory.mktemp("bundle") / "rw")
 
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory):
-    return make_random_walk(tmp_path_factory.mktemp("bundle") / "rw")
+    return make_trained(tmp_path_factory.mktemp("bundle") / "trained")
+
+
+def far_off(rows: Rows) -> Rows:
+    """The same rows, the first of them unlike any trained on."""
+    if rows.features is not None:
+        rows.features[0, :SCALE_COLUMN] = 4.0
+    return rows
 
 
 def over_json(request: InferRequest) -> InferRequest:
@@ -39,6 +61,14 @@ def over_json(request: InferRequest) -> InferRequest:
 
 def over_grpc(request: InferRequest) -> InferRequest:
     return InferRequest.from_grpc(request.to_grpc())
+
+
+def answered_over_json(response: InferResponse) -> InferResponse:
+    return InferResponse.from_rest(json.loads(json.dumps(response.to_rest()[0])))
+
+
+def answered_over_grpc(response: InferResponse) -> InferResponse:
+    return InferResponse.from_grpc(response.to_grpc())
 
 
 def request_with(**changed: Any) -> InferRequest:
@@ -73,14 +103,16 @@ def test_rows_arrive_as_they_were_sent(bundle, carry, count, warm, seed):
         assert arrived.features is None
 
 
+@pytest.mark.parametrize("carry", [answered_over_json, answered_over_grpc])
 @given(count=st.integers(1, 20), warm=st.booleans(), seed=st.integers(0, 2**32))
 @settings(max_examples=30, deadline=None)
-def test_an_answer_arrives_as_it_was_given(bundle, count, warm, seed):
-    rows = make_rows(count, warm=warm, seed=seed)
+def test_an_answer_arrives_as_it_was_given(bundle, carry, count, warm, seed):
+    rows = far_off(make_rows(count, warm=warm, seed=seed))
     answer = answer_with(bundle, 7, rows)
+    assert answer.inference.outlying.any() == warm
     response = response_to(request_of(rows, "m"), answer, bundle.manifest)
-    arrived = answer_of(InferResponse.from_rest(json.loads(json.dumps(response.to_rest()[0]))), count)
-    assert arrived.bundle_version == 7
+    arrived = answer_of(carry(response), count)
+    assert (arrived.bundle_version, arrived.horizon_bars, arrived.data_end) == (7, 6, DATA_END)
     for name, values in vars(answer.inference).items():
         if name == "by_model":
             assert arrived.inference.by_model.keys() == values.keys()
@@ -88,13 +120,25 @@ def test_an_answer_arrives_as_it_was_given(bundle, count, warm, seed):
                 np.testing.assert_array_equal(arrived.inference.by_model[candidate], prices)
         else:
             np.testing.assert_array_equal(getattr(arrived.inference, name), values)
+            assert getattr(arrived.inference, name).dtype.kind == values.dtype.kind
 
 
-def test_metadata_names_every_field_of_an_inference(bundle):
+def test_a_bundle_that_has_seen_no_data_says_so(walk):
+    rows = make_rows(1)
+    response = response_to(request_of(rows, "m"), answer_with(walk, 0, rows), walk.manifest)
+    assert response.parameters["data_end"] == ""
+    for carry in (answered_over_json, answered_over_grpc):
+        assert answer_of(carry(response), 1).data_end is None
+    assert predictions_of(answer_with(walk, 0, rows))["data_end"] == ""
+
+
+@pytest.mark.parametrize("name", ["bundle", "walk"])
+def test_metadata_names_every_field_of_an_inference(name, request):
+    bundle = request.getfixturevalue(name)
     names = {tensor.name for tensor in output_tensors(bundle.manifest)}
     answer = answer_with(bundle, 0, make_rows(1))
     prices = {f"price_{name}" for name in answer.inference.by_model}
-    assert names == (vars(answer.inference).keys() - {"by_model"}) | prices
+    assert names == (vars(answer.inference).keys() - {"by_model"}) | prices | set(INTERVALS)
     assert input_tensors(bundle.manifest)[1].shape == (-1, len(bundle.manifest.features))
 
 
@@ -156,14 +200,19 @@ def test_a_request_need_not_name_its_spec(bundle):
     assert rows_of(request_with(), bundle.manifest).spec_hash == SPEC.hash
 
 
-@pytest.mark.parametrize("spoil", ["version", "output", "length", "nan"])
+@pytest.mark.parametrize("spoil", ["version", "date", "output", "shape", "length", "nan"])
 def test_what_is_no_forecast_is_not_taken_for_one(bundle, spoil):
     rows = make_rows(2)
     response = response_to(request_of(rows, "m"), answer_with(bundle, 0, rows), bundle.manifest)
     if spoil == "version":
         del response.parameters["bundle_version"]
+    elif spoil == "date":
+        response.parameters["data_end"] = "yesterday"
     elif spoil == "output":
-        response.outputs = [output for output in response.outputs if output.name != "lower_95"]
+        response.outputs = [output for output in response.outputs if output.name != "sigma"]
+    elif spoil == "shape":
+        (quantiles,) = (output for output in response.outputs if output.name == "quantiles")
+        quantiles.data = quantiles.data[:-2]
     elif spoil == "length":
         response.outputs[0].data = [1.0]
     else:
@@ -185,10 +234,15 @@ def test_v1_features_are_found_by_name_in_any_order(bundle):
 def test_v1_predictions_hold_the_whole_inference(bundle):
     answer = answer_with(bundle, 4, make_rows(2))
     answered = predictions_of(answer)
-    assert answered["bundle_version"] == 4
-    assert answered["predictions"][1].keys() == vars(answer.inference).keys()
+    assert (answered["bundle_version"], answered["data_end"]) == (4, DATA_END.isoformat())
+    assert answered["predictions"][1].keys() == vars(answer.inference).keys() | set(INTERVALS)
     assert answered["predictions"][1]["upper_80"] == answer.inference.upper_80[1]
-    assert answered["predictions"][1]["by_model"] == {"random_walk": answer.inference.by_model["random_walk"][1]}
+    assert answered["predictions"][1]["quantiles"] == answer.inference.quantiles[1].tolist()
+    assert answered["predictions"][1]["outlying"] is False
+    by_model = {name: prices[1] for name, prices in answer.inference.by_model.items()}
+    assert answered["predictions"][1]["by_model"] == by_model
+    assert by_model.keys() == {"random_walk", "ridge", "random_forest", "blend"}
+    json.dumps(answered)
 
 
 good = instances(1)[0]
