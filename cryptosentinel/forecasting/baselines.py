@@ -61,8 +61,8 @@ def single_feature(history: History, training: slice) -> Array:
     """
     feature, scale = history[SINGLE_FEATURE], history["scale"]
     x, y = _complete("single_feature", feature[training], history["actual"][training] / scale[training])
-    power = float(x @ x)
-    slope = float(x @ y) / power if power > 0.0 else 0.0
+    power = float(np.sum(x**2))
+    slope = float(np.sum(x * y)) / power if power > 0.0 else 0.0
     return slope * feature * scale
 
 
@@ -113,7 +113,9 @@ def har(history: History, training: slice) -> Array:
     columns = [history[f"rv_{bars}"] for bars in HAR_WINDOWS]
     realised, *inputs = _complete("har", history["realised"][training], *(column[training] for column in columns))
     design = np.column_stack([np.ones(len(realised)), *(_log(x, x) for x in inputs)])
-    coefficients, *_ = np.linalg.lstsq(design, _log(realised, realised), rcond=None)
+    # The normal equations, summed by einsum: BLAS adds up in another order on another number of cores.
+    moments, target = np.einsum("ni,nj->ij", design, design), np.einsum("ni,n->i", design, _log(realised, realised))
+    coefficients, *_ = np.linalg.lstsq(moments, target, rcond=None)
     rows = [_log(column, x) for column, x in zip(columns, inputs, strict=True)]
     return np.asarray(np.exp(coefficients[0] + sum(b * row for b, row in zip(coefficients[1:], rows, strict=True))))
 

@@ -245,7 +245,8 @@ def _bartlett(centred: Array, lag: int) -> float:
     running = np.cumsum(centred)
     padded = np.concatenate([np.zeros(width), running, np.full(width - 1, running[-1])])
     sums = padded[width:] - padded[:-width]
-    return float(sums @ sums) / (len(centred) * width)
+    # Not a dot product: BLAS adds up in another order on another number of cores.
+    return float(np.sum(sums**2)) / (len(centred) * width)
 
 
 def _mean_and_error(x: Array, horizon_bars: int) -> tuple[float, float]:
