@@ -5,17 +5,23 @@ from cryptosentinel.forecasting.candidates import CANDIDATES, Candidate, get_can
 from cryptosentinel.forecasting.dataset import Dataset, Snapshot, enough_rows, load_dataset, take_snapshot
 from cryptosentinel.forecasting.evaluation import Evaluation, evaluate, league_table
 from cryptosentinel.forecasting.gate import judge
+from cryptosentinel.forecasting.online import SETTLED_COLUMNS, Adjusted, Settled, calibrate, calibrate_rows
 from cryptosentinel.forecasting.registration import register_bundle
 from cryptosentinel.forecasting.training import Part, part_names, train_part
 
 __all__ = [
     "CANDIDATES",
+    "SETTLED_COLUMNS",
+    "Adjusted",
     "Candidate",
     "Dataset",
     "Evaluation",
     "Part",
+    "Settled",
     "Snapshot",
     "assemble_bundle",
+    "calibrate",
+    "calibrate_rows",
     "enough_rows",
     "evaluate",
     "get_candidate",
