@@ -41,7 +41,7 @@ def skill_by_month(figures: BacktestFigures) -> go.Figure | None:
     )
     figure.add_hline(y=0, line={"color": QUIET, "width": 1})
     figure.update_yaxes(ticksuffix="%")
-    month_axis(figure)
+    month_axis(figure, figures)
     return figure
 
 
@@ -75,7 +75,7 @@ def accuracy_by_month(figures: BacktestFigures) -> go.Figure:
         hovertemplate="%{y:.1f}%",
     )
     figure.update_yaxes(ticksuffix="%")
-    month_axis(figure)
+    month_axis(figure, figures)
     return figure
 
 

@@ -22,6 +22,7 @@ _DETAIL, _OPENING, _AROUND = (np.timedelta64(hours, "h") for hours in (14 * 24, 
 _ROLLING_DAYS = {7: (BLUE, "dot"), 30: (PURPLE, "solid")}
 _MONTH_LIMITS = {80: 2.0, 95: 1.0}
 _HOUR_LIMIT = 6.0
+_MOST_MONTHS = 18
 _ENDS = ("lower_95", "lower_80", "upper_80", "upper_95")
 _BASELINES = {"constant": (QUIET, ""), "ewma": (BLUE, "/"), "har": (TEAL, ".")}
 BASELINE_NAMES = {"constant": "constant width", "ewma": "EWMA", "har": "HAR"}
@@ -259,13 +260,17 @@ def gain_by_month(figures: BacktestFigures) -> go.Figure:
         )
     figure.add_hline(y=0, line={"color": QUIET, "width": 1})
     figure.update_yaxes(ticksuffix="%")
-    month_axis(figure)
+    month_axis(figure, figures)
     return figure
 
 
-def month_axis(figure: go.Figure) -> None:
-    """For bars and points at `month_names`."""
-    figure.update_xaxes(type="category", tickangle=0, nticks=13, tickfont={"size": 11})
+def month_axis(figure: go.Figure, figures: BacktestFigures) -> None:
+    """For bars and points at `month_names`; where those are many, only the years are named."""
+    figure.update_xaxes(type="category", tickangle=0, tickfont={"size": 11})
+    if len(figures.months) > _MOST_MONTHS:
+        years = {name: name.partition("<br>")[2].strip() for name in month_names(figures)}
+        begins = {name: year for name, year in years.items() if year}
+        figure.update_xaxes(tickvals=list(begins), ticktext=list(begins.values()))
 
 
 def month_names(figures: BacktestFigures) -> list[str]:

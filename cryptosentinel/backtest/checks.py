@@ -161,6 +161,11 @@ def _of_direction(direction: Direction, strategy: Strategy) -> str:
     )
     if not direction.told_from_chance:
         return f"Its directions cannot be told from chance: {figures}."
-    growth = [account for account in strategy.accounts if account.name == "every"]
-    money_made = ", ".join(f"{percent(one.growth - 1, 0, sign=True)} after {number(one.cost_bp)} bp" for one in growth)
-    return f"Its directions are a little better than chance: {figures}; trading on every one of them made {money_made}."
+    every = [account for account in strategy.accounts if account.name == "every"]
+    a_year = math.isfinite(every[0].annual_return)
+    made = {one.cost_bp: one.annual_return if a_year else one.growth - 1 for one in every}
+    money_made = ", ".join(f"{percent(share, 0, sign=True)} after {number(cost)} bp" for cost, share in made.items())
+    return (
+        f"Its directions are a little better than chance: {figures}; trading on every one of them made {money_made}"
+        f"{' a year' if a_year else ''}."
+    )

@@ -103,7 +103,7 @@ def table(
     set_off = ' class="ours"'
 
     def cell(tag: str, column: int, text: str) -> str:
-        words = "text words" if len(text) > 60 else "text"
+        words = "text words" if len(text) > 90 else "text"
         kind = f' class="{words}"' if column in texts else ""
         scope = ' scope="col"' if tag == "th" else ""
         return f"<{tag}{kind}{scope}>{marked(text)}</{tag}>"

@@ -27,7 +27,7 @@ def summary_text(figures: BacktestFigures) -> Group:
     checks.add_column("", no_wrap=True)
     for check in figures.checks:
         mark = Text(words.mark(check.passed), style=_STYLES[check.passed])
-        checks.add_row(Text(check.title), words.checked(check), words.limit(check), mark)
+        checks.add_row(Text(check.title), words.checked(check), words.short_limit(check), mark)
     facts = (
         f"{words.moment(figures.start)} to {words.moment(figures.end)} UTC: {figures.rows:,} forecasts with an outcome "
         f"({figures.rows // figures.overlap:,} that do not overlap), {figures.gate.trainings} trainings, "

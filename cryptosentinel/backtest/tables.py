@@ -180,9 +180,12 @@ def accounts(figures: BacktestFigures) -> str:
 def limits(figures: BacktestFigures) -> str:
     """Every check."""
     return page.table(
-        ("figure", "is", "must be", ""),
-        [(check.title, words.checked(check), words.limit(check), words.mark(check.passed)) for check in figures.checks],
-        texts=(0, 2),
+        ("figure", "", "is", "must be"),
+        [
+            (check.title, words.mark(check.passed), words.checked(check), words.short_limit(check))
+            for check in figures.checks
+        ],
+        texts=(0, 1),
     )
 
 

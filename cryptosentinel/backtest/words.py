@@ -9,6 +9,7 @@ from cryptosentinel.backtest.models import Check, Estimate
 
 UNKNOWN = "–"  # noqa: RUF001
 MARKS = {True: "✓ held", False: "✗ missed", None: "· unknown"}
+_SIGNS = {"at least": "≥", "at most": "≤", "above": ">"}
 _MINUS = "−"  # noqa: RUF001
 
 
@@ -53,13 +54,18 @@ def interval(estimate: Estimate) -> str:
 
 
 def checked(check: Check) -> str:
-    """The figure of a check, in its unit: `0.31 points`."""
+    """The figure of a check, in its unit: `0.31 pts`."""
     return _in_unit(check.value, check.unit)
 
 
 def limit(check: Check) -> str:
-    """What a check is held to: `at most 0.50 points`."""
+    """What a check is held to: `at most 0.50 pts`."""
     return f"{check.sense} {_in_unit(check.limit, check.unit)}"
+
+
+def short_limit(check: Check) -> str:
+    """The same for a table."""
+    return f"{_SIGNS[check.sense]} {_in_unit(check.limit, check.unit)}"
 
 
 def mark(passed: bool | None) -> str:
@@ -85,7 +91,7 @@ def _in_unit(value: float, unit: str) -> str:
     if unit == "%":
         return percent(value, 2)
     text = points(value, 2)
-    return text if text == UNKNOWN else f"{text} points"
+    return text if text == UNKNOWN else f"{text} pts"
 
 
 def _signed(value: float, digits: int, sign: bool) -> str:
