@@ -7,7 +7,7 @@ from contextlib import suppress
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -16,7 +16,8 @@ MANIFEST = "manifest.json"
 # Rows of features that travel with a trained bundle: the drift baseline, and the background of explanations.
 REFERENCE_FILE, BACKGROUND_FILE = "reference.parquet", "background.parquet"
 # Whose price is forecast: the weighted mean of the candidates, shrunk towards the price, or the price itself.
-BLEND, RANDOM_WALK = "blend", "random_walk"
+BLEND: Final = "blend"
+RANDOM_WALK: Final = "random_walk"
 Champion = Literal["blend", "random_walk"]
 
 

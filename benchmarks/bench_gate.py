@@ -1,0 +1,233 @@
+"""How often the gate lets luck pass, and how often it hears a signal that is there.
+
+    python benchmarks/bench_gate.py --seeds 200 --jobs 2 [--json figures.json]
+
+Invented 5-minute markets: stochastic volatility (half-life a day), Student t shocks with 4 degrees of freedom, and
+features that mean nothing, with half-lives from one bar to a week. In the planted cases one feature is an AR(1) signal
+that carries 1% of the variance of the 30-minute return. The candidates, the shrinkage, the evidence and the gate are
+those of a training run, with their default settings.
+
+- `noise`: 31 features; 30 days to train on (with the walk-forward folds in them), one look at 30 unseen days.
+- `signal ...`: the same; the candidates see the signal alone, so that this is what the gate can hear.
+- `signal ... in noise`: they see it among 30 features that mean nothing: what the candidates can find in 30 days.
+- `schedule`: the gate is called 48 times a day for 90 days of noise, on the 60 days before each call, half of them
+  unseen; counts the markets in which the blend was ever allowed to speak. Models are only fitted when a formal look is
+  due, since between looks nothing is judged; every third row is used there (the 30-minute labels overlap in all but
+  that), and where the shrinkage weight is 0 the last fit is left out, since then the gate lets nothing speak.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import time
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.signal import lfilter
+from scipy.stats import binomtest, norm
+from threadpoolctl import threadpool_limits
+
+from cryptosentinel.bundle import PROBABILITIES
+from cryptosentinel.config import Settings
+from cryptosentinel.forecasting.candidates import CANDIDATES, Setup, predict_log_return
+from cryptosentinel.forecasting.evidence import Block, Evidence, gather_evidence
+from cryptosentinel.forecasting.gate import judge
+from cryptosentinel.forecasting.looks import PastVerdict, next_look, past_verdict
+from cryptosentinel.forecasting.shrinkage import shrinkage_weight
+from cryptosentinel.forecasting.walk_forward import walk_forward
+
+DAY, HORIZON, WARM_UP = 288, 6, 2016
+BAR = np.timedelta64(5, "m")
+START = np.datetime64("2024-01-01", "ms")
+SETTINGS = Settings()
+LEARNERS = tuple(name for name, candidate in CANDIDATES.items() if candidate.make)
+
+
+@dataclass(frozen=True)
+class Rows:
+    timestamps: np.ndarray
+    X: np.ndarray
+    y: np.ndarray
+    scale: np.ndarray
+    horizon_bars: int = HORIZON
+
+    def pick(self, which: slice) -> Rows:
+        fields = {name: getattr(self, name)[which] for name in ("timestamps", "X", "y", "scale")}
+        return replace(self, **fields, horizon_bars=self.horizon_bars // (which.step or 1))
+
+
+def autoregressive(rng: np.random.Generator, count: int, half_life: float) -> np.ndarray:
+    """An AR(1) series of variance 1."""
+    rho = 0.5 ** (1 / half_life)
+    shocks = rng.normal(size=count) * math.sqrt(1 - rho**2)
+    shocks[0] /= math.sqrt(1 - rho**2)
+    return lfilter([1], [1, -rho], shocks)
+
+
+def make_market(seed: int, days: int, half_life: float | None = None, features: int = 30, share: float = 0.01) -> Rows:
+    """Rows of a market with `features` that mean nothing and one more.
+
+    With a half-life (in bars) that one carries `share` of the target's variance, else it means nothing either.
+    """
+    rng = np.random.default_rng(seed)
+    bars = WARM_UP + days * DAY + HORIZON
+    volatility = 1e-3 * np.exp(0.5 * autoregressive(rng, bars, DAY))
+    shocks = rng.standard_t(4, bars) / math.sqrt(2)
+    columns = [autoregressive(rng, bars, life) for life in np.geomspace(1, WARM_UP, features)]
+    signal = autoregressive(rng, bars, half_life or 36)
+    if half_life:
+        rho = 0.5 ** (1 / half_life)
+        reach = sum(rho**step for step in range(HORIZON))
+        spread = sum(rho ** abs(i - j) for i in range(HORIZON) for j in range(HORIZON))
+        # share = strength^2 reach^2 / (HORIZON + strength^2 spread), solved for the strength
+        shocks[1:] += math.sqrt(share * HORIZON / (reach**2 - share * spread)) * signal[:-1]
+    returns = volatility * shocks
+    decay = 0.5 ** (1 / 36)
+    variance = lfilter([1 - decay], [1, -decay], returns**2)
+    total = np.concatenate([[0.0], np.cumsum(returns)])
+    at = np.arange(WARM_UP, bars - HORIZON)
+    return Rows(
+        timestamps=START + BAR * (at - WARM_UP),
+        X=np.column_stack([*columns, signal])[at].astype(np.float32),
+        y=total[at + 1 + HORIZON] - total[at + 1],
+        scale=np.sqrt(variance[at] * HORIZON),
+    )
+
+
+def blended(training: Rows, unseen: Rows, learners: Sequence[str], seed: int) -> np.ndarray:
+    """The equal-weight blend, fitted on some rows, of other rows."""
+    setup = Setup("default", len(training.y), seed, 1)
+    forecasts = []
+    for name in learners:
+        candidate = CANDIDATES[name]
+        estimator = candidate.make(setup).fit(training.X, training.y / training.scale)
+        forecasts.append(predict_log_return(candidate, "default", estimator, unseen.X, unseen.scale))
+    return np.mean(forecasts, axis=0)
+
+
+def learn_weight(training: Rows, learners: Sequence[str], seed: int) -> tuple[float, np.ndarray]:
+    """The shrinkage weight, and quantiles of what is left over in units of the scale, both out of fold."""
+    folds = walk_forward(
+        training.timestamps,
+        folds=SETTINGS.training.folds,
+        purge=timedelta(minutes=5 * HORIZON),
+        embargo=timedelta(minutes=5 * SETTINGS.training.embargo_bars),
+        scheme=SETTINGS.training.scheme,
+    )
+    tests = [training.pick(fold.test) for fold in folds]
+    blend = np.concatenate(
+        [blended(training.pick(fold.train), rows, learners, seed) for fold, rows in zip(folds, tests, strict=True)]
+    )
+    y, scale = (np.concatenate([getattr(rows, name) for rows in tests]) for name in ("y", "scale"))
+    weight = shrinkage_weight(y, blend, scale, training.horizon_bars)
+    return weight, np.quantile((y - weight * blend) / scale, PROBABILITIES)
+
+
+def see(unseen: Rows, blend: np.ndarray, weight: float, quantiles: np.ndarray) -> Evidence:
+    block = Block(
+        timestamps=unseen.timestamps,
+        actual=unseen.y,
+        sigma=unseen.scale,
+        blend=blend,
+        weight=weight,
+        quantiles=(weight * blend)[:, None] + unseen.scale[:, None] * quantiles,
+        p_up=norm.cdf(weight * blend / unseen.scale),
+        outlying=np.zeros(len(blend), dtype=bool),
+        horizon_bars=unseen.horizon_bars,
+    )
+    return gather_evidence(block, data_age_s=0.0, accuracies={})
+
+
+def one_look(
+    seed: int, half_life: float | None = None, features: int = 30, learners: Sequence[str] = LEARNERS
+) -> dict[str, Any]:
+    """30 days to train on, one look at the 30 days after them."""
+    rows = make_market(seed, 60, half_life, features)
+    training, unseen = rows.pick(slice(30 * DAY - HORIZON)), rows.pick(slice(30 * DAY, None))
+    weight, quantiles = learn_weight(training, learners, seed)
+    evidence = see(unseen, blended(training, unseen, learners, seed), weight, quantiles)
+    gate = judge(evidence, next_look([], evidence.data_end, SETTINGS.gate), SETTINGS.gate)
+    return {
+        "promoted": gate.champion == "blend",
+        "weight": weight,
+        "information_p": evidence.information_p,
+        "weighted_skill": evidence.weighted_skill,
+        "skill": evidence.skill,
+    }
+
+
+def schedule(seed: int, days: int = 90, learners: Sequence[str] = LEARNERS, thin: int = 3) -> dict[str, Any]:
+    """The gate's real schedule on noise: 48 calls a day, each on the 60 days before it."""
+    rows = make_market(seed, 60 + days)
+    half = 30 * DAY
+    past: list[PastVerdict] = []
+    looks = []
+    for call in range(48 * days):
+        end = 2 * half + call * HORIZON
+        data_end = rows.timestamps[end - 1].astype(datetime).replace(tzinfo=UTC)
+        look = next_look(past, data_end, SETTINGS.gate)
+        if not look.due:
+            continue
+        training = rows.pick(slice(end - 2 * half, end - half - HORIZON, thin))
+        unseen = rows.pick(slice(end - half, end, thin))
+        weight, quantiles = learn_weight(training, learners, seed)
+        if weight == 0:
+            past.append(PastVerdict(data_end, look=True, champion="random_walk", promoted=True, tested=False))
+            continue
+        evidence = see(unseen, blended(training, unseen, learners, seed), weight, quantiles)
+        gate = judge(evidence, look, SETTINGS.gate)
+        past.append(past_verdict(gate, data_end))
+        looks.append({"number": look.number, "alpha": look.alpha, "p": evidence.information_p})
+        if gate.figures["blend_may_speak"]:
+            return {"promoted": True, "looks": len(past), "tests": looks}
+    return {"promoted": False, "looks": len(past), "tests": looks}
+
+
+CASES = {
+    "noise": one_look,
+    "signal, 6 bars": partial(one_look, half_life=6, features=0),
+    "signal, 3 hours": partial(one_look, half_life=36, features=0),
+    "signal, 6 bars, in noise": partial(one_look, half_life=6),
+    "signal, 3 hours, in noise": partial(one_look, half_life=36),
+    "schedule": schedule,
+}
+
+
+def run_case(case: str, seed: int) -> dict[str, Any]:
+    with threadpool_limits(1):
+        return CASES[case](seed)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=200)
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--case", action="append", choices=CASES, help="only this one; may be given more than once")
+    parser.add_argument("--json", type=Path, help="where to write the figures of every seed")
+    chosen = parser.parse_args()
+    seeds = range(chosen.seeds)
+    answers = {}
+    print(f"{'':28}{'promoted':>10}{'share':>8}{'95% (Wilson)':>16}{'seconds':>9}")
+    with ProcessPoolExecutor(chosen.jobs) as pool:
+        for case in chosen.case or CASES:
+            began = time.perf_counter()
+            answers[case] = list(pool.map(partial(run_case, case), seeds))
+            count = sum(answer["promoted"] for answer in answers[case])
+            low, high = binomtest(count, len(seeds)).proportion_ci(method="wilson")
+            took_s = time.perf_counter() - began
+            share, interval = f"{count / len(seeds):.1%}", f"{low:.1%} to {high:.1%}"
+            print(f"{case:28}{count:6} of {len(seeds):<4}{share:>5}{interval:>18}{took_s:8.0f}", flush=True)
+            if chosen.json:
+                chosen.json.write_text(json.dumps(answers, indent=1), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

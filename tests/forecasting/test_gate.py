@@ -1,0 +1,400 @@
+"""Luck does not become champion, nor does a leak, nor anything that is worse; what is equal may replace what is old."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.stats import norm
+
+from benchmarks.bench_gate import one_look
+from cryptosentinel.bundle import PROBABILITIES
+from cryptosentinel.config import GateSettings
+from cryptosentinel.forecasting.evidence import (
+    Block,
+    Comparison,
+    Coverage,
+    Evidence,
+    Incumbent,
+    gather_evidence,
+)
+from cryptosentinel.forecasting.gate import judge
+from cryptosentinel.forecasting.looks import Look, PastVerdict, next_look, past_verdict
+
+SETTINGS = GateSettings()
+END = datetime(2025, 6, 1, tzinfo=UTC)
+DUE = Look(due=True, number=1, alpha=0.025, standing="random_walk")
+NOT_DUE = replace(DUE, due=False)
+DUE_SPEAKING, NOT_DUE_SPEAKING = replace(DUE, standing="blend"), replace(NOT_DUE, standing="blend")
+
+
+def make_evidence(**changes: Any) -> Evidence:
+    """A block of 30 days that shows nothing in particular; no champion."""
+    usual = {
+        "data_end": END,
+        "data_age_s": 1_800.0,
+        "rows": 8_640,
+        "horizon_bars": 6,
+        "independent_labels": 1_440.0,
+        "effective_labels": 1_500.0,
+        "not_finite": [],
+        "weight": 0.3,
+        "information_t": 0.5,
+        "information_p": 0.3,
+        "skill": 1e-4,
+        "weighted_skill": 1e-4,
+        "worse_p": 0.6,
+        "accuracy": 0.51,
+        "accuracy_low": 0.49,
+        "accuracy_high": 0.53,
+        "base_rate": 0.505,
+        "brier": 0.25,
+        "coverage_80": 0.8,
+        "coverage_95": 0.95,
+        "pinball_bp": 6.4,
+        "outlying_newest": 0.0,
+        "outlying_share": 0.0,
+        "accuracies": {"ridge": 0.5, "xgboost": 0.52},
+    }
+    return Evidence(**(usual | changes))
+
+
+def make_comparison(**changes: Any) -> Comparison:
+    """An equal of ten days ago that does not speak."""
+    even = Coverage(ours=0.8, theirs=0.8, excess=0.0, standard_error=0.005)
+    usual = {
+        "name": "version 7",
+        "trained": True,
+        "age_days": 10.0,
+        "speaks": False,
+        "rows": 8_640,
+        "point_worse_p": {"blend": 0.5, "random_walk": 0.5},
+        "point_better_p": {"blend": 0.5, "random_walk": 0.5},
+        "pinball_bp": 6.4,
+        "their_pinball_bp": 6.4,
+        "pinball_worse_p": 0.5,
+        "pinball_better_p": 0.5,
+        "brier": 0.25,
+        "their_brier": 0.25,
+        "brier_worse_p": 0.5,
+        "coverage": {80: even, 95: even},
+    }
+    return Comparison(**(usual | changes))
+
+
+def make_block(seed: int = 0, rows: int = 8_640, horizon: int = 6, share: float = 0.0, width: float = 1.0) -> Block:
+    """Returns of 10 bp a bar and forecasts of them; `share` of the variance is forecast, the rest of it is noise.
+
+    The forecasts are as alike from one row to the next as those of a model of slow features.
+    """
+    noise = np.random.default_rng(seed)
+    shocks = noise.normal(0, 1e-3, rows + horizon)
+    total = np.concatenate([[0.0], np.cumsum(shocks)])
+    actual = total[horizon + 1 :] - total[1 : rows + 1]
+    sigma = np.full(rows, 1e-3 * np.sqrt(horizon))
+    slow = np.convolve(noise.normal(size=rows + 23), np.ones(24) / np.sqrt(24), "valid")
+    blend = sigma * (np.sqrt(share) * actual / sigma + np.sqrt(1 - share) * slow) * 0.05
+    return Block(
+        timestamps=np.datetime64("2025-05-02", "ms") + np.timedelta64(5, "m") * np.arange(rows),
+        actual=actual,
+        sigma=sigma,
+        blend=blend,
+        weight=0.2,
+        quantiles=sigma[:, None] * width * norm.ppf(PROBABILITIES),
+        p_up=norm.cdf(blend / sigma),
+        outlying=np.zeros(rows, dtype=bool),
+        horizon_bars=horizon,
+    )
+
+
+def gather(block: Block, champion: Block | None = None, **changes: Any) -> Evidence:
+    facts = {"name": "version 7", "trained": True, "age_days": 10.0} | changes
+    incumbent = Incumbent(block=champion, **facts) if champion else None
+    return gather_evidence(block, data_age_s=60.0, accuracies={}, incumbent=incumbent)
+
+
+# What no comparison can make good
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"not_finite": ["blend"]}, "blend: not finite"),
+        ({"skill": float("nan")}, "no finite skill"),
+        ({"accuracies": {"ridge": float("nan")}}, "no finite ridge"),
+        ({"independent_labels": 199.0}, "only 199 unseen outcomes"),
+        ({"data_age_s": 90_000.0}, "1 day, 1:00:00 old"),
+        ({"outlying_newest": 0.26}, "drifted away"),
+        ({"accuracy": 0.583}, "the direction classifier gets 58.3%"),
+        ({"accuracies": {"ridge": 0.5, "xgboost": 0.62}}, "xgboost gets 62.0%"),
+    ],
+)
+@pytest.mark.parametrize("look", [DUE, NOT_DUE, DUE_SPEAKING])
+def test_a_fault_is_refused_and_no_look_is_spent_on_it(changes: dict[str, Any], reason: str, look: Look) -> None:
+    gate = judge(make_evidence(information_p=1e-9, **changes), look, SETTINGS)
+    assert not gate.promote
+    assert [reason in given for given in gate.reasons] == [True]
+    verdict = past_verdict(gate, END)
+    assert (verdict.look, verdict.tested, verdict.champion) == (False, False, look.standing)
+
+
+def test_every_fault_is_named() -> None:
+    gate = judge(make_evidence(data_age_s=1e6, outlying_newest=1.0, accuracy=0.9), DUE, SETTINGS)
+    assert len(gate.reasons) == 3
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "labels", "base_rate", "leak"),
+    [
+        (0.582, 1_440, 0.5, True),
+        (0.575, 1_440, 0.5, False),
+        (0.63, 200, 0.5, False),
+        (0.66, 200, 0.5, True),
+        (0.62, 1_440, 0.6, False),
+        (0.66, 1_440, 0.6, True),
+        (0.581, 100_000, 0.5, True),
+    ],
+)
+def test_a_leak_is_what_neither_talent_nor_luck_nor_a_lopsided_market_explains(
+    accuracy: float, labels: float, base_rate: float, leak: bool
+) -> None:
+    evidence = make_evidence(accuracy=accuracy, independent_labels=float(labels), base_rate=base_rate)
+    assert judge(evidence, DUE, SETTINGS).promote != leak
+
+
+# Who may say where the price goes
+
+
+@pytest.mark.parametrize(
+    ("changes", "look", "speaks", "tested"),
+    [
+        ({"information_p": 0.02}, DUE, True, True),
+        ({"information_p": 0.03}, DUE, False, True),
+        ({"information_p": 0.02}, replace(DUE, number=2, alpha=0.008), False, True),
+        ({"information_p": 0.001, "weighted_skill": -1e-5}, DUE, False, True),
+        ({"information_p": 0.001, "weight": 0.0, "weighted_skill": 0.0}, DUE, False, False),
+        ({"information_p": 1e-9}, NOT_DUE, False, False),
+        ({"information_p": 0.9, "worse_p": 0.06, "weighted_skill": -1e-3}, DUE_SPEAKING, True, False),
+        ({"information_p": 0.9, "worse_p": 0.04}, DUE_SPEAKING, False, False),
+        ({"information_p": 0.9, "worse_p": 0.04}, NOT_DUE_SPEAKING, True, False),
+    ],
+)
+def test_the_blend_speaks_when_a_look_says_so_and_until_a_look_finds_it_worse(
+    changes: dict[str, Any], look: Look, speaks: bool, tested: bool
+) -> None:
+    gate = judge(make_evidence(**changes), look, SETTINGS)
+    assert gate.champion == ("blend" if speaks else "random_walk")
+    assert (gate.look, gate.figures["look_tested"]) == (look.due, tested)
+    assert gate.promote, "a bundle whose forecast is that the price stays has its spread to offer"
+
+
+def test_a_blend_that_may_speak_and_has_no_weight_says_that_the_price_stays_and_may_speak_later() -> None:
+    for look in (DUE_SPEAKING, NOT_DUE_SPEAKING):
+        gate = judge(make_evidence(weight=0.0, skill=0.0, weighted_skill=0.0, worse_p=1.0), look, SETTINGS)
+        assert gate.champion == "random_walk"
+        assert past_verdict(gate, END).champion == "blend"
+
+
+# Champion and challenger
+
+
+def verdict(look: Look = NOT_DUE, evidence: dict[str, Any] | None = None, **changes: Any) -> tuple[bool, str]:
+    gate = judge(make_evidence(champion=make_comparison(**changes), **(evidence or {})), look, SETTINGS)
+    return gate.promote, "; ".join(gate.reasons)
+
+
+@pytest.mark.parametrize(("age_days", "promote"), [(0.02, False), (6.9, False), (7.0, True)])
+def test_an_equal_replaces_a_champion_that_grows_old(age_days: float, promote: bool) -> None:
+    for look in (DUE, NOT_DUE):
+        promoted, reasons = verdict(look, age_days=age_days)
+        assert promoted == promote
+        assert "gives way to an equal" in reasons
+
+
+BAD_COVER = {80: Coverage(ours=0.78, theirs=0.8, excess=0.02, standard_error=0.005)}
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"pinball_worse_p": 0.04}, "quantiles are worse"),
+        ({"brier_worse_p": 0.04}, "directions are worse"),
+        ({"point_worse_p": {"blend": 0.9, "random_walk": 0.04}}, "point forecast is worse"),
+        ({"coverage": BAD_COVER}, "80% intervals hold 78.0%"),
+    ],
+)
+def test_worse_in_anything_is_refused_whatever_the_champions_age(changes: dict[str, Any], reason: str) -> None:
+    for age_days in (1.0, 30.0):
+        promoted, reasons = verdict(DUE, age_days=age_days, **changes)
+        assert not promoted
+        assert reason in reasons
+        assert "version 7" in reasons
+
+
+@pytest.mark.parametrize(("excess", "error"), [(0.009, 0.001), (0.03, 0.016), (-0.1, 0.001)])
+def test_coverage_may_differ_by_a_point_or_by_chance(excess: float, error: float) -> None:
+    cover = Coverage(ours=0.78, theirs=0.8, excess=excess, standard_error=error)
+    assert verdict(coverage={80: cover})[0]
+
+
+def test_against_version_0_only_the_spread_counts() -> None:
+    worse_at_nothing_that_counts = {"brier_worse_p": 0.001, "point_worse_p": {"blend": 0.001, "random_walk": 0.001}}
+    assert verdict(trained=False, age_days=0.0, **worse_at_nothing_that_counts)[0]
+    assert not verdict(trained=False, pinball_worse_p=0.001)[0]
+    assert not verdict(trained=False, coverage=BAD_COVER)[0]
+
+
+@pytest.mark.parametrize("what", ["point_better_p", "pinball_better_p"])
+def test_a_young_champion_gives_way_only_to_what_a_formal_look_finds_better(what: str) -> None:
+    def better(p: float) -> dict[str, Any]:
+        return {what: {"blend": 1.0, "random_walk": p} if what == "point_better_p" else p}
+
+    assert verdict(DUE, age_days=1.0, **better(1e-4))[0]
+    assert not verdict(DUE, age_days=1.0, **better(1e-3))[0], "53 looks share alpha"
+    assert not verdict(NOT_DUE, age_days=1.0, **better(1e-9))[0]
+
+
+def test_a_verdict_about_the_blend_takes_effect_at_once() -> None:
+    may = {"information_p": 1e-4}
+    assert verdict(DUE, may, age_days=1.0, speaks=False)[0]
+    assert not verdict(DUE, may, age_days=1.0, speaks=True)[0], "both speak"
+    assert verdict(NOT_DUE, age_days=1.0, speaks=True)[0], "the champion speaks, and may not any more"
+    silent = {"weight": 0.0, "skill": 0.0, "weighted_skill": 0.0}
+    assert not verdict(NOT_DUE_SPEAKING, silent, age_days=1.0, speaks=True)[0], "it may, today's has no weight"
+
+
+def test_figures_are_plain_numbers_for_every_reader() -> None:
+    gate = judge(make_evidence(champion=make_comparison()), DUE, SETTINGS)
+    assert json.loads(json.dumps(gate.figures)) == gate.figures
+    assert {"information_p", "weighted_skill", "accuracy_ridge", "look_alpha", "champion_age_days"} <= set(gate.figures)
+    assert gate.figures["champion_coverage_excess_95"] == 0.0
+
+
+# Evidence
+
+
+def test_evidence_by_hand() -> None:
+    block = make_block(rows=4_000)
+    inside = np.abs(block.actual) <= block.sigma * norm.ppf(0.9)
+    evidence = gather(block)
+    assert evidence.data_end == datetime(2025, 5, 2, tzinfo=UTC) + 3_999 * timedelta(minutes=5)
+    assert evidence.independent_labels == pytest.approx(4_000 / 6)
+    assert evidence.coverage_80 == pytest.approx(inside.mean())
+    assert evidence.skill == pytest.approx(
+        1 - ((block.actual - 0.2 * block.blend) ** 2).sum() / (block.actual**2).sum()
+    )
+    assert evidence.accuracy == pytest.approx(((block.blend > 0) == (block.actual > 0)).mean())
+    assert evidence.accuracy_low < evidence.accuracy < evidence.accuracy_high
+    assert Evidence.model_validate_json(evidence.model_dump_json()) == evidence
+
+
+def test_information_is_found_where_there_is_some_and_does_not_depend_on_the_weight() -> None:
+    informed = make_block(share=0.02)
+    assert gather(informed).information_p < 1e-3
+    assert gather(replace(informed, weight=0.0)).information_p == gather(informed).information_p
+    assert gather(replace(informed, blend=-informed.blend)).information_p > 0.99, "the wrong way is no information"
+
+
+def test_a_direction_that_is_not_given_counts_half() -> None:
+    block = make_block()
+    assert gather(replace(block, p_up=np.full(len(block), 0.5))).accuracy == 0.5
+
+
+def test_the_newest_day_is_looked_at_by_the_clock() -> None:
+    block = make_block(rows=3_000)
+    outlying = np.zeros(3_000, dtype=bool)
+    outlying[-72:] = True
+    evidence = gather(replace(block, outlying=outlying))
+    assert evidence.outlying_newest == pytest.approx(72 / 288)
+    assert evidence.outlying_share == pytest.approx(72 / 3_000)
+
+
+@pytest.mark.parametrize("rows", [slice(3), slice(None)])
+def test_what_is_not_finite_is_named_and_refused_rather_than_raised(rows: slice) -> None:
+    block = make_block()
+    block.blend[rows] = np.nan
+    evidence = gather(block, champion=make_block())
+    assert evidence.not_finite == ["blend"]
+    assert evidence.rows == len(block) - len(block.blend[rows])
+    assert not judge(evidence, DUE, SETTINGS).promote
+
+
+def test_a_market_that_did_not_move_is_refused() -> None:
+    block = make_block()
+    gate = judge(gather(replace(block, actual=np.zeros(len(block)))), DUE, SETTINGS)
+    assert any("the price did not move" in reason for reason in gate.reasons)
+
+
+def test_challenger_and_champion_are_held_against_the_same_rows() -> None:
+    ours = make_block()
+    theirs = ours.pick(np.arange(2_000, len(ours)))
+    alike = gather(ours, champion=theirs).champion
+    assert alike is not None
+    assert alike.rows == len(theirs)
+    assert alike.pinball_bp == alike.their_pinball_bp == pytest.approx(gather(theirs).pinball_bp)
+    assert alike.coverage[80].excess == 0.0
+    assert (alike.pinball_worse_p, alike.brier_worse_p, alike.point_worse_p["blend"]) == (1.0, 1.0, 1.0)
+
+
+def test_too_few_common_rows_are_no_comparison() -> None:
+    ours = make_block()
+    assert gather(ours, champion=ours.pick(np.arange(59))).champion is None
+
+
+@pytest.mark.parametrize("width", [0.8, 1.25])
+def test_wrong_intervals_are_worse_than_right_ones(width: float) -> None:
+    evidence = gather(make_block(width=width), champion=make_block())
+    them = evidence.champion
+    assert them is not None
+    assert them.coverage[80].excess > 2 * them.coverage[80].standard_error > 0
+    gate = judge(evidence, NOT_DUE, SETTINGS)
+    assert not gate.promote
+    assert "intervals hold" in "; ".join(gate.reasons)
+    assert judge(gather(make_block(), champion=make_block(width=width)), NOT_DUE, SETTINGS).promote
+
+
+def test_a_champion_speaks_if_its_forecast_is_not_that_the_price_stays() -> None:
+    block = make_block()
+    for champion, speaks in [(block, True), (replace(block, weight=0.0), False)]:
+        them = gather(block, champion=champion).champion
+        assert them is not None
+        assert them.speaks == speaks
+
+
+# Luck
+
+
+def ever_allowed(seed: int, days: int = 90) -> bool:
+    """Noise that is tested whenever a look is due, on the last 30 days: every third row, to be quick."""
+    market = make_block(seed, rows=(30 + days) * 96, horizon=2)
+    past: list[PastVerdict] = []
+    for call in range(48 * days):
+        end = 30 * 96 + call * 2
+        data_end = END + call * timedelta(minutes=30)
+        look = next_look(past, data_end, SETTINGS)
+        if look.due:
+            gate = judge(gather(market.pick(np.arange(end - 30 * 96, end))), look, SETTINGS)
+            past.append(past_verdict(gate, data_end))
+    assert len(past) == 13
+    return any(verdict.champion == "blend" for verdict in past)
+
+
+def test_looking_48_times_a_day_for_90_days_does_not_let_noise_speak() -> None:
+    # 5% may; without alpha spending a quarter does.
+    assert sum(ever_allowed(seed) for seed in range(60)) <= 5
+
+
+def test_one_look_does_not_take_what_a_model_learnt_from_noise_for_information() -> None:
+    # 2.5% may pass by information alone, fewer with a weight; with errors that ignore overlap a fifth does.
+    looks = [one_look(seed, learners=("ridge",)) for seed in range(40)]
+    assert sum(look["information_p"] <= 0.025 for look in looks) <= 3
+    assert sum(look["promoted"] for look in looks) <= 2
+
+
+def test_one_look_hears_a_signal_of_one_percent_of_variance() -> None:
+    looks = [one_look(seed, half_life=6, features=0, learners=("ridge",)) for seed in range(20)]
+    assert sum(look["promoted"] for look in looks) >= 8
