@@ -189,8 +189,10 @@ class Bundle:
         """Sigma, dissimilarity, and which rows are outlying."""
         sigma = scale
         if self._volatility_models:
-            answers = [raw[name].reshape(-1) for name in self._volatility_models]
-            sigma = np.where(warm, np.exp(np.mean(answers, axis=0, dtype=np.float64)), scale)
+            total = np.zeros(len(scale))
+            for name in self._volatility_models:
+                total += raw[name].reshape(-1)
+            sigma = np.where(warm, np.exp(total / len(self._volatility_models)), scale)
         if self.domain is None:
             return sigma, np.zeros(len(scale)), np.zeros(len(scale), dtype=np.bool_)
         dissimilarity = np.where(warm, self.domain.dissimilarity(rows), 0.0)

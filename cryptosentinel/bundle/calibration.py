@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from functools import cached_property
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, model_validator
@@ -49,4 +50,9 @@ class Calibration(BaseModel):
         Args:
             score: of any shape.
         """
-        return np.interp(score, self.scores, self.probabilities)
+        return np.interp(score, *self._knots)
+
+    @cached_property
+    def _knots(self) -> tuple[Array, Array]:
+        # As lists, a table of some hundred knots would cost a row more than its models do.
+        return np.array(self.scores), np.array(self.probabilities)
