@@ -11,13 +11,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from cryptosentinel.bundle import BOUNDS
 from cryptosentinel.config import ForecastSettings
 from cryptosentinel.features import SCALE_FEATURE, FeatureSpec
 from cryptosentinel.predicting.predictor import Answer, Predictor, Rows
 from cryptosentinel.storage import FeatureStore
 from cryptosentinel.storage.schemas import FORECASTS
-
-INTERVAL_BOUNDS = ("lower_80", "upper_80", "lower_95", "upper_95")
 
 
 @dataclass(frozen=True)
@@ -85,11 +84,14 @@ def _unsettled(
             "target_at": pd.Timestamp(made_at + answer.horizon_bars * spec.interval.delta),
             "price": close,
             "predicted_price": inference.predicted_price,
-            **{name: getattr(inference, name) for name in INTERVAL_BOUNDS},
+            "sigma": inference.sigma,
+            **dict(zip(BOUNDS, inference.quantiles.T, strict=True)),
             "direction": inference.direction,
             "p_up": inference.p_up,
             "confidence": inference.confidence,
             "regime": inference.regime,
+            "dissimilarity": inference.dissimilarity,
+            "outlying": inference.outlying,
             "champion": inference.champion,
             "by_model": json.dumps({name: float(prices[0]) for name, prices in inference.by_model.items()}),
             "bundle_version": answer.bundle_version,

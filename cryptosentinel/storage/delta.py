@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 import pyarrow as pa
-from deltalake import ColumnProperties, CommitProperties, DeltaTable, WriterProperties
+from deltalake import ColumnProperties, CommitProperties, DeltaTable, Schema, WriterProperties
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
@@ -165,13 +165,38 @@ def create_table(
             raise error from None
 
 
-def scan(table: DeltaTable, columns: Sequence[str] | None = None, where: Sequence[str] = ()) -> pa.Table:
-    """The rows that fulfil all SQL conditions, in no order, without `MONTH`; timestamps in milliseconds."""
+def scan(
+    table: DeltaTable,
+    columns: Sequence[str] | None = None,
+    where: Sequence[str] = (),
+    grown: pa.Schema | None = None,
+) -> pa.Table:
+    """The rows that fulfil all SQL conditions, in no order, without `MONTH`; timestamps in milliseconds.
+
+    Args:
+        table: at the version to read.
+        columns: those to read; None: all.
+        where: the conditions.
+        grown: what all columns are by now; those that the table lacks are null.
+    """
     # Not `to_pyarrow_table`: its reading threads now and then abort the interpreter when it exits.
-    names = [name for name in pa.schema(table.schema().to_arrow()).names if name != MONTH]
-    reader = table.scan(columns=list(columns) if columns is not None else names, predicate=" AND ".join(where) or None)
+    stored = [name for name in pa.schema(table.schema().to_arrow()).names if name != MONTH]
+    names = list(columns) if columns is not None else stored if grown is None else grown.names
+    added = {field.name: _plain(field.type) for field in grown or () if field.name not in stored}
+    reader = table.scan(columns=[n for n in names if n not in added], predicate=" AND ".join(where) or None)
     rows = pa.RecordBatchReader.from_stream(reader).read_all()
-    return rows.cast(pa.schema([pa.field(field.name, _plain(field.type)) for field in rows.schema]))
+    rows = rows.cast(pa.schema([pa.field(field.name, _plain(field.type)) for field in rows.schema]))
+    for name in names:
+        if name in added:
+            rows = rows.append_column(name, pa.nulls(rows.num_rows, added[name]))
+    return rows.select(names) if added else rows
+
+
+def add_columns(table: DeltaTable, grown: pa.Schema) -> None:
+    """Adds the columns of `grown` that the table lacks, in one commit; they are null in the rows that are there."""
+    stored = pa.schema(table.schema().to_arrow()).names
+    if new := [field for field in grown if field.name not in stored]:
+        table.alter.add_columns(Schema.from_arrow(pa.schema(new)).fields, commit_properties=COMPARE_AND_SWAP)
 
 
 def _plain(kind: pa.DataType) -> pa.DataType:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from cryptosentinel.errors import StorageError
 from cryptosentinel.storage import delta, schemas
 from cryptosentinel.storage.files import join
 from cryptosentinel.storage.frames import empty, to_frame
@@ -42,6 +43,7 @@ class DeltaForecastLog:
             "made_at",
             statistics=("outcome",),
             slack=timedelta(days=1),
+            grows_to=schemas.FORECASTS,
         )
         self._alerts = KeyedTable(join(root_uri, "alerts"), options, ("alert_id",), None)
 
@@ -58,12 +60,41 @@ class DeltaForecastLog:
         return self._forecasts.upsert(forecasts, schemas.FORECASTS, resolve=_with_outcome, insert=False)
 
     def read_forecasts(
-        self, asset: str, start: datetime | None = None, end: datetime | None = None, *, unsettled: bool = False
+        self,
+        asset: str,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        *,
+        unsettled: bool = False,
+        columns: Sequence[str] | None = None,
     ) -> pd.DataFrame:
-        """Forecasts with ``start <= made_at < end``, by `made_at`; `unsettled`: those without outcome."""
+        """Forecasts with ``start <= made_at < end``, by `made_at`.
+
+        Args:
+            asset: whose.
+            start: see above, as for `end`.
+            end: None: up to the newest.
+            unsettled: only those without outcome.
+            columns: those to read, in this order; None: all.
+
+        Raises:
+            StorageError: there is no such column.
+        """
+        names = schemas.FORECASTS.names if columns is None else list(columns)
+        if unknown := [name for name in names if name not in schemas.FORECASTS.names]:
+            raise StorageError(f"A forecast has no column {', '.join(unknown)}.")
         where = [f"asset = {delta.literal(asset)}", *self._forecasts.between(start, end)]
-        rows = self._forecasts.read([*where, "outcome IS NULL"] if unsettled else where)
-        return empty(schemas.FORECASTS) if rows is None or rows.num_rows == 0 else to_frame(rows)
+        # By `made_at`, whether it is asked for or not.
+        rows = self._forecasts.read(
+            [*where, "outcome IS NULL"] if unsettled else where, columns=list(dict.fromkeys([*names, "made_at"]))
+        )
+        if rows is None or rows.num_rows == 0:
+            return empty(pa.schema([schemas.FORECASTS.field(name) for name in names]))
+        return to_frame(rows.select(names))
+
+    def version(self) -> int:
+        """The version of the forecasts table; -1 where there is none."""
+        return self._forecasts.version()
 
     def write_alerts(self, alerts: pd.DataFrame) -> Written:
         """Upserts alerts."""

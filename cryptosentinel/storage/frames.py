@@ -7,17 +7,21 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+# pandas' own booleans know no null: a column would change its type with what is in it.
+_NULLABLE = {pa.bool_(): pd.BooleanDtype()}.get
+
 
 def to_frame(rows: pa.Table) -> pd.DataFrame:
     """A frame; `rows` must not be used afterwards, since columns are freed as they are converted."""
     # Not split_blocks: its columns would be read-only views.
-    return rows.to_pandas(self_destruct=True)
+    return rows.to_pandas(self_destruct=True, types_mapper=_NULLABLE)
 
 
 def empty(schema: pa.Schema) -> pd.DataFrame:
     """A frame of no rows, typed as a read with rows would be."""
     kinds = [pa.timestamp("ms", tz="UTC") if pa.types.is_timestamp(column.type) else column.type for column in schema]
-    frame: pd.DataFrame = pa.schema(list(zip(schema.names, kinds, strict=True))).empty_table().to_pandas()
+    table = pa.schema(list(zip(schema.names, kinds, strict=True))).empty_table()
+    frame: pd.DataFrame = table.to_pandas(types_mapper=_NULLABLE)
     return frame
 
 

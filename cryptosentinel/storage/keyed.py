@@ -63,6 +63,8 @@ class KeyedTable:
         time: the column whose month partitions the table; None: not partitioned.
         statistics: further columns by which readers skip files.
         slack: how far apart in time the same key may be offered again.
+        grows_to: the columns it has by now, where releases add some: those that an earlier release's table lacks are
+            read as nulls, and added by the first write. None: the first write decides on all columns.
     """
 
     uri: str
@@ -71,6 +73,7 @@ class KeyedTable:
     time: str | None
     statistics: tuple[str, ...] = ()
     slack: timedelta = timedelta(0)
+    grows_to: pa.Schema | None = None
 
     def version(self) -> int:
         """The newest version; -1 where there is no table."""
@@ -97,7 +100,7 @@ class KeyedTable:
             return self._sorted(self._read_version(table, version, where, columns))
         assert table is not None
         with delta.explained(self.uri):
-            return self._sorted(delta.scan(table, columns, where))
+            return self._sorted(delta.scan(table, columns, where, self.grows_to))
 
     def between(self, start: datetime | None, end: datetime | None) -> list[str]:
         """Conditions for ``start <= time < end`` that skip months and files outside of it."""
@@ -160,6 +163,8 @@ class KeyedTable:
             statistics = list(dict.fromkeys([*self.key, *([self.time] if self.time else []), *self.statistics]))
             by_month = self.time is not None
             table = delta.create_table(self.uri, schema, self.options, statistics=statistics, by_month=by_month)
+        elif self.grows_to is not None:
+            delta.add_columns(table, self.grows_to)
         schema = _matching(schema, _schema(table), self.uri)
         plan = _Plan()
         for chunk in self._chunks(frame):
@@ -272,7 +277,7 @@ class KeyedTable:
         with delta.explained(self.uri):
             try:
                 table.load_as_version(version)
-                return delta.scan(table, columns, where)
+                return delta.scan(table, columns, where, self.grows_to)
             except (DeltaError, pa.ArrowInvalid) as error:
                 if not any(word in str(error) for word in ("not found", "LogSegment", "No files in log segment")):
                     raise

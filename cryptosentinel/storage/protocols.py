@@ -142,9 +142,21 @@ class ForecastLog(Protocol):
         """Writes the outcome of forecasts that have none yet; a settled one stays as it is."""
 
     def read_forecasts(
-        self, asset: str, start: datetime | None = None, end: datetime | None = None, *, unsettled: bool = False
+        self,
+        asset: str,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        *,
+        unsettled: bool = False,
+        columns: Sequence[str] | None = None,
     ) -> pd.DataFrame:
-        """Forecasts with ``start <= made_at < end``, by `made_at`; `unsettled`: those without outcome."""
+        """Forecasts with ``start <= made_at < end``, by `made_at`; `unsettled`: those without outcome.
+
+        `columns` limits which are read; what an earlier release did not write is null.
+        """
+
+    def version(self) -> int:
+        """Changes with every change of the forecasts; -1 while there are none."""
 
     def write_alerts(self, alerts: pd.DataFrame) -> Written:
         """Upserts alerts."""

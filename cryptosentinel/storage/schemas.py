@@ -15,7 +15,15 @@ BARS = pa.schema(
     ]
 )
 
-# `outcome` and what follows are null until the forecast is settled.
+# Quantiles of the price a forecast is for, lowest first: `lower_80` and `upper_80` bound the central 80%.
+QUANTILES = (
+    *("lower_95", "lower_90", "lower_80", "lower_50"),
+    "median",
+    *("upper_50", "upper_80", "upper_90", "upper_95"),
+)
+
+# `outcome` and what follows are null until the forecast is settled; what a later release added is null in the forecasts
+# of an earlier one.
 FORECASTS = pa.schema(
     [
         pa.field("forecast_id", pa.string(), nullable=False),
@@ -24,11 +32,14 @@ FORECASTS = pa.schema(
         pa.field("target_at", TIMESTAMP, nullable=False),
         pa.field("price", pa.float64()),
         pa.field("predicted_price", pa.float64()),
-        *(pa.field(name, pa.float64()) for name in ("lower_80", "upper_80", "lower_95", "upper_95")),
+        pa.field("sigma", pa.float64()),  # of the log return over the horizon
+        *(pa.field(name, pa.float64()) for name in QUANTILES),
         pa.field("direction", pa.string()),
         pa.field("p_up", pa.float64()),
         pa.field("confidence", pa.float64()),
         pa.field("regime", pa.string()),
+        pa.field("dissimilarity", pa.float64()),
+        pa.field("outlying", pa.bool_()),
         pa.field("champion", pa.string()),
         pa.field("by_model", pa.string()),  # JSON {candidate: price}
         pa.field("bundle_version", pa.int64(), nullable=False),

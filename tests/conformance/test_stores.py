@@ -308,6 +308,37 @@ class TestForecastLog:
         read = log.read_forecasts("bitcoin", START + 18 * BAR, START + 30 * BAR, unsettled=True)
         assert read["forecast_id"].tolist() == [f"bitcoin-{number}" for number in (18, 19, 28, 29)]
 
+    def test_columns_may_be_chosen_and_rows_come_by_time_all_the_same(self, log):
+        log.write_forecasts(forecasts([5]))
+        log.write_forecasts(forecasts([3]))
+        read = log.read_forecasts("bitcoin", columns=["forecast_id", "price"])
+        assert list(read) == ["forecast_id", "price"]
+        assert read["forecast_id"].tolist() == ["bitcoin-3", "bitcoin-5"]
+        assert list(log.read_forecasts("bitcoin", START + 40 * BAR, columns=["price"])) == ["price"]
+        with pytest.raises(StorageError, match="no column luck"):
+            log.read_forecasts("bitcoin", columns=["price", "luck"])
+
+    def test_its_version_changes_with_what_is_in_it(self, log):
+        assert log.version() == -1
+        seen = [log.version()]
+        for write in (log.write_forecasts, lambda rows: log.settle(settled(rows))):
+            write(forecasts([1]))
+            assert log.version() not in seen
+            seen.append(log.version())
+        log.settle(settled(forecasts([1])))
+        log.write_alerts(alert("a"))
+        assert log.version() == seen[-1]
+
+    def test_figures_and_flags_come_back_as_they_were_written(self, log):
+        written = forecasts(range(3)).assign(
+            sigma=[0.1, 1 / 3, None], median=99.5, dissimilarity=[0.0, 7.25, 1.0], outlying=[False, True, None]
+        )
+        log.write_forecasts(written)
+        read = log.read_forecasts("bitcoin")
+        assert read["outlying"].tolist() == [False, True, pd.NA]
+        assert read["sigma"].tolist()[:2] == [0.1, 1 / 3]
+        assert (read["median"].tolist(), read["dissimilarity"].tolist()) == ([99.5] * 3, [0.0, 7.25, 1.0])
+
     def test_an_empty_log_answers_typed_frames(self, log):
         empty = log.read_forecasts("bitcoin")
         log.write_forecasts(settled(forecasts([1])))

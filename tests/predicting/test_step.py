@@ -11,12 +11,14 @@ import pandas as pd
 import pytest
 from pandas.testing import assert_frame_equal
 
+from cryptosentinel.bundle import BOUNDS
 from cryptosentinel.config import Settings
 from cryptosentinel.errors import BundleError, CryptoSentinelError, ServingError, SpecMismatchError
 from cryptosentinel.features import SCALE_FEATURE, FeatureSpec
 from cryptosentinel.market import SimulatedSource
 from cryptosentinel.predicting import BundlePredictor, Predictor, PredictReport, predict
 from cryptosentinel.storage import FORECASTS, Storage
+from cryptosentinel.storage.schemas import QUANTILES
 from tests.builders import FIVE, T0, add_bars, at, make_random_bars, make_tiny_bundle, open_delta, settings_of
 from tests.predicting.builders import SPEC, FailingPredictor, counted, forecast, random_walk
 
@@ -53,7 +55,15 @@ def test_a_forecast_says_what_the_bundle_said_of_the_newest_bar(tmp_path: Path) 
     assert (row["asset"], row["made_at"], row["target_at"]) == ("bitcoin", at(WARM), at(WARM + 6))
     assert row["price"] == close
     assert row["predicted_price"] == pytest.approx(close * np.exp(0.002))
-    assert row["lower_95"] < row["lower_80"] < row["predicted_price"] < row["upper_80"] < row["upper_95"]
+    assert QUANTILES == BOUNDS
+    assert row[list(QUANTILES)].is_monotonic_increasing
+    assert row["lower_50"] < row["predicted_price"] < row["upper_50"]
+    assert row["sigma"] == pytest.approx(np.log(row["upper_95"] / row["lower_95"]) / (2 * 1.959964))
+    assert (row["dissimilarity"], row["outlying"], row["p_up"], row["confidence"]) == (
+        0,
+        False,
+        *[pytest.approx(0.6)] * 2,
+    )
     assert (row["direction"], row["champion"], row["bundle_version"], row["regime"]) == ("up", "blend", 7, "unknown")
     by_model = {"random_walk": close, "ridge": row["predicted_price"], "blend": row["predicted_price"]}
     assert json.loads(row["by_model"]) == pytest.approx(by_model)

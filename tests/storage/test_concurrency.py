@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 from cryptosentinel.errors import SettingsError, StoreConflictError
+from cryptosentinel.storage import DeltaForecastLog
+from tests.storage import test_older_tables
 from tests.storage.builders import SPEC, bars, bundle, contents, features, forecasts, open_delta, settled
 
 PROCESSES = 4
@@ -147,6 +149,17 @@ def test_a_forecast_is_logged_once_and_settled_once(processes, tmp_path):
     read = open_delta(tmp_path).log.read_forecasts("bitcoin")
     assert read["forecast_id"].is_unique
     assert read["predicted_price"].nunique() == read["actual_price"].nunique() == 1
+
+
+def write_on(folder: Path, process: int) -> int:
+    return DeltaForecastLog(str(folder)).write_forecasts(forecasts([process + 10])).inserted
+
+
+def test_several_may_be_the_first_to_write_to_an_earlier_release_s_log(processes, tmp_path):
+    test_older_tables.begin(tmp_path)
+    assert all_at_once(processes, write_on, tmp_path) == [1] * PROCESSES
+    assert len(DeltaForecastLog(str(tmp_path)).read_forecasts("bitcoin")) == 2 + PROCESSES
+    assert test_older_tables.commits(tmp_path).count("ADD COLUMN") == 1
 
 
 def open_for_own_market(folder: Path, process: int) -> bool:
