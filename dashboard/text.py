@@ -6,7 +6,7 @@ import math
 import re
 from datetime import datetime, timedelta
 
-DIRECTIONS = {"up": "▲ up", "down": "▼ down", "flat": "■ stays"}
+DIRECTIONS = {"up": "▲ up", "down": "▼ down", "flat": "■ no call"}
 OUTCOMES = {"correct": "● correct", "incorrect": "✕ incorrect", "flat": "▬ flat", "missed": "? missed"}
 PENDING = "… pending"
 UNKNOWN = "—"
@@ -34,7 +34,7 @@ def price(value: float | None) -> str:
 
 
 def arrow(move: float) -> str:
-    """The sign of a move: up, down or none."""
+    """The sign of a move: up, down or none; it is that of the direction."""
     return DIRECTIONS["up" if move > 0 else "down" if move < 0 else "flat"][0]
 
 

@@ -1,6 +1,12 @@
 """Forecasting live: asking a predictor, settling what is due, raising alerts."""
 
-from cryptosentinel.predicting.describe import describe_forecast, forecast_records, forecast_table, record
+from cryptosentinel.predicting.describe import (
+    describe_forecast,
+    forecast_records,
+    forecast_table,
+    is_outlying,
+    record,
+)
 from cryptosentinel.predicting.predictor import Answer, BundlePredictor, Predictor, Rows, answer_with
 from cryptosentinel.predicting.step import PredictReport, predict
 
@@ -14,6 +20,7 @@ __all__ = [
     "describe_forecast",
     "forecast_records",
     "forecast_table",
+    "is_outlying",
     "predict",
     "record",
 ]

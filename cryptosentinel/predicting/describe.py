@@ -19,10 +19,10 @@ def describe_forecast(forecast: pd.Series, currency: str) -> str:
     unit, digits = currency.upper(), max(2, _digits(forecast["price"]))
     minutes = (forecast["target_at"] - forecast["made_at"]).total_seconds() / 60
     change = forecast["predicted_price"] / forecast["price"] - 1
-    direction = (
-        "the price stays where it is"
+    called = (
+        "no direction is called"
         if forecast["direction"] == FLAT
-        else f"{forecast['direction']} ({change:+.3%}), confidence {forecast['confidence']:.0%}"
+        else f"{forecast['direction']}, {forecast['confidence']:.0%} sure"
     )
     models = json.loads(forecast["by_model"])
     others = ", ".join(f"{name} {price:,.{digits}f}" for name, price in models.items() if name != forecast["champion"])
@@ -30,14 +30,22 @@ def describe_forecast(forecast: pd.Series, currency: str) -> str:
         f"**{forecast['asset']} at {forecast['target_at']:%Y-%m-%d %H:%M} UTC**, {minutes:.0f} minutes after a close "
         f"of {forecast['price']:,.{digits}f} {unit}:",
         "",
-        f"- forecast **{forecast['predicted_price']:,.{digits}f} {unit}**: {direction}",
+        f"- forecast **{forecast['predicted_price']:,.{digits}f} {unit}**: "
+        + (f"{change:+.3%}" if change else "the price stays where it is"),
+        f"- probability of a rise {forecast['p_up']:.0%}: {called}",
         f"- 80% of outcomes between {forecast['lower_80']:,.{digits}f} and {forecast['upper_80']:,.{digits}f}; "
         f"95% between {forecast['lower_95']:,.{digits}f} and {forecast['upper_95']:,.{digits}f}",
-        f"- probability of a rise {forecast['p_up']:.0%}; market regime: {forecast['regime']}",
+        *(["- the market is unlike anything it was trained on; intervals widened"] if is_outlying(forecast) else []),
+        f"- market regime: {forecast['regime']}",
         f"- by {forecast['champion']}, bundle version {forecast['bundle_version']}"
         + (f"; others: {others}" if others else ""),
     ]
     return "\n".join(lines) + "\n"
+
+
+def is_outlying(forecast: pd.Series) -> bool:
+    """Whether the forecast was made from features unlike any trained on; not known of forecasts of release 0.1."""
+    return bool(pd.notna(forecast["outlying"]) and forecast["outlying"])
 
 
 def record(log: pd.DataFrame) -> dict[str, Any]:
@@ -58,7 +66,7 @@ def forecast_records(log: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def forecast_table(log: pd.DataFrame) -> Table:
-    """Forecasts for a terminal of 80 columns, a row each."""
+    """Forecasts for a terminal of 80 columns, a row each; way is the direction that was called."""
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
@@ -74,7 +82,7 @@ def forecast_table(log: pd.DataFrame) -> Table:
             f"{row.price:,.{digits}f}",
             f"{row.predicted_price:,.{digits}f}",
             f"{row.lower_80:,.{coarse}f}..{row.upper_80:,.{coarse}f}",
-            "stay" if row.direction == FLAT else row.direction,
+            "-" if row.direction == FLAT else row.direction,
             f"{row.actual_price:,.{digits}f}" if settled and row.outcome != MISSED else "",
             row.outcome if settled else "pending",
         )

@@ -48,8 +48,8 @@ def outcomes(
 
     The actual price is the close nearest to the target, at most `settle_tolerance_s` away; an earlier close only counts
     once a later one is known, lest a forecast be settled before its time. A relative move below `flat_move` is `flat`;
-    else the forecast is `correct` if it lies on the same side of the price as the actual price does. A forecast whose
-    price does not come within `missed_after_s` (nor within the tolerance) is `missed`.
+    else the forecast is `correct` if its direction is the move's, which none is that called no direction. A forecast
+    whose price does not come within `missed_after_s` (nor within the tolerance) is `missed`.
     """
     closes = pd.DataFrame({"closed_at": bars["timestamp"] + interval.delta, "actual_price": bars["close"]})
     tolerance = pd.Timedelta(seconds=settings.settle_tolerance_s)

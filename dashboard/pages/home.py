@@ -6,6 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import streamlit as st
 
+from cryptosentinel.bundle import FLAT
+from cryptosentinel.predicting import is_outlying
 from dashboard import charts, parts, shell, text
 from dashboard.data import RECORD_WINDOW, Home, Record, forecast_table, is_recorded, next_run, settled, since
 
@@ -47,6 +49,8 @@ def _state(home: Home) -> None:
             st.badge(f"STALE: {closed}, {text.duration(home.age)} ago", icon=":material/warning:", color="orange")
         else:
             st.badge(f"{closed}, {text.duration(home.age)} ago", icon=":material/schedule:", color="gray")
+        if home.forecast is not None and is_outlying(home.forecast):
+            st.badge("Unlike anything trained on: range widened", icon=":material/travel_explore:", color="orange")
         if home.alerts.empty:
             st.badge("No open alerts", icon=":material/check:", color="gray")
     if home.stale:
@@ -84,7 +88,7 @@ def _forecast(home: Home) -> None:
     parts.card(
         f"Forecast for {text.clock(forecast['target_at'], home.now)} UTC",
         text.price(predicted),
-        f"{text.DIRECTIONS[forecast['direction']]} {text.change(move)}",
+        f"{text.arrow(move)} {text.change(move)}" if move else f"{text.arrow(0)} stays where it is",
         parts.tone(move),
     )
     lower, upper = forecast["lower_80"], forecast["upper_80"]
@@ -93,7 +97,8 @@ def _forecast(home: Home) -> None:
         text.spread(lower, upper, predicted),
         f"{text.price(lower)} to {text.price(upper)}",
     )
-    parts.card("Chance of a rise", text.share(forecast["p_up"]), f"confidence {text.share(forecast['confidence'])}")
+    sure = "" if forecast["direction"] == FLAT else f", {text.share(forecast['confidence'])} sure"
+    parts.card("Chance of a rise", text.share(forecast["p_up"]), text.DIRECTIONS[forecast["direction"]] + sure)
     made = f"at {text.clock(forecast['made_at'], home.now)} UTC"
     parts.card("Market regime", text.plain(text.name(forecast["regime"])), made)
     age = "" if home.model is None else f", {text.duration(home.clock - home.model.registered_at)} old"

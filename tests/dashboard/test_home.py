@@ -16,7 +16,7 @@ from streamlit.testing.v1 import AppTest
 import dashboard.shell
 from cryptosentinel.config import Settings
 from tests.builders import make_random_bars
-from tests.dashboard.builders import an_alert, settings_for, with_bars, with_forecasts
+from tests.dashboard.builders import an_alert, settings_for, some_forecasts, with_bars, with_forecasts
 
 APP = Path(__file__).resolve().parents[2] / "dashboard" / "app.py"
 CARDS = ["Price, USD", "Likely range, 80%", "Chance of a rise", "Market regime", "Model"]
@@ -64,7 +64,7 @@ def test_a_market_with_forecasts_shows_them_all(show, settings: Settings) -> Non
     with_forecasts(settings, now())
     page = show()
     assert set(CARDS) < set(cards(page))
-    assert cards(page)["Chance of a rise"] in {("70%", "confidence 70%"), ("30%", "confidence 70%")}
+    assert cards(page)["Chance of a rise"] in {("70%", "▲ up, 70% sure"), ("30%", "▼ down, 70% sure")}
     assert cards(page)["Market regime"][0] == "Uptrend"
     assert cards(page)["Model"][0] == "Ridge"
     assert "bundle 0, " in cards(page)["Model"][1]
@@ -87,12 +87,22 @@ def test_charts_stay_as_they_are_while_there_is_nothing_new(show, settings: Sett
     assert before[0]
 
 
-@pytest.mark.parametrize(("move", "way"), [(0.001, "▲ up +0.10%"), (-0.001, "▼ down -0.10%"), (0.0, "■ stays 0.00%")])
-def test_the_direction_is_said_in_words(show, settings: Settings, move: float, way: str) -> None:
+@pytest.mark.parametrize(("move", "way"), [(0.001, "▲ +0.10%"), (-0.001, "▼ -0.10%"), (0.0, "■ stays where it is")])
+def test_a_move_has_a_sign_and_that_there_is_none_is_said(show, settings: Settings, move: float, way: str) -> None:
     with_forecasts(settings, now(), count=1, move=move)
     page = show()
     assert [delta for label, (_, delta) in cards(page).items() if label.startswith("Forecast for")] == [way]
     assert "No forecast for these hours has been settled yet" in said(page)
+
+
+def test_a_market_unlike_any_trained_on_is_pointed_out(show, settings: Settings) -> None:
+    workspace = with_bars(settings, now())
+    older, newest = some_forecasts(workspace, 2).assign(outlying=[True, False]), some_forecasts(workspace, 1)
+    workspace.storage.log.write_forecasts(older)
+    assert "Unlike anything trained on" not in said(show())
+    st.cache_data.clear()
+    workspace.storage.log.write_forecasts(newest.assign(forecast_id="x", outlying=True, made_at=now()))
+    assert "Unlike anything trained on: range widened" in said(show())
 
 
 def test_a_market_without_bars_says_what_is_coming(show, settings: Settings) -> None:

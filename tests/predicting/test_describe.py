@@ -67,7 +67,7 @@ class TestTable:
         assert [" ".join(line.split()) for line in rows] == [
             "for (UTC) price forecast 80% interval way actual outcome",
             "01-06 00:30 7,194.04 7,310.00 6,993.1..7,395.0 up 7,341.30 correct",
-            "01-06 00:35 100.00 101.00 95.0..105.0 stay missed",
+            "01-06 00:35 100.00 101.00 95.0..105.0 - missed",
             "01-06 00:40 0.123457 0.123400 0.12000..0.13000 down pending",
         ]
 
@@ -89,16 +89,30 @@ class TestWords:
         assert said.splitlines() == [
             "**bitcoin at 2025-01-06 00:30 UTC**, 30 minutes after a close of 100.00 USD:",
             "",
-            "- forecast **101.00 USD**: up (+1.000%), confidence 60%",
+            "- forecast **101.00 USD**: +1.000%",
+            "- probability of a rise 60%: up, 60% sure",
             "- 80% of outcomes between 95.00 and 105.00; 95% between 90.00 and 110.00",
-            "- probability of a rise 60%; market regime: uptrend",
+            "- market regime: uptrend",
             "- by ridge, bundle version 3; others: random_walk 100.00",
         ]
 
-    def test_a_flat_forecast_claims_no_direction(self) -> None:
-        said = describe_forecast(forecast(0, predicted=100.0, direction="flat").iloc[0], "usd")
-        assert "the price stays where it is" in said
-        assert "confidence" not in said
+    def test_a_direction_may_be_called_though_the_price_is_forecast_to_stay(self) -> None:
+        row = forecast(0, predicted=100.0, direction="down").assign(p_up=0.47, confidence=0.53).iloc[0]
+        said = describe_forecast(row, "usd").splitlines()
+        assert said[2:4] == [
+            "- forecast **100.00 USD**: the price stays where it is",
+            "- probability of a rise 47%: down, 53% sure",
+        ]
+
+    def test_where_no_direction_is_called_none_is_claimed(self) -> None:
+        row = forecast(0, predicted=100.0, direction="flat").assign(p_up=0.5, confidence=0.5).iloc[0]
+        assert "probability of a rise 50%: no direction is called" in describe_forecast(row, "usd")
+        assert "sure" not in describe_forecast(row, "usd")
+
+    @pytest.mark.parametrize(("outlying", "warned"), [(True, True), (False, False), (None, False), (pd.NA, False)])
+    def test_features_unlike_any_trained_on_are_warned_of(self, outlying: object, warned: bool) -> None:
+        said = describe_forecast(forecast(0).assign(outlying=outlying).iloc[0], "usd")
+        assert ("unlike anything it was trained on; intervals widened" in said) == warned
 
     def test_a_small_price_keeps_the_digits_that_matter(self) -> None:
         row = forecast(0, price=0.0834, predicted=0.0835, interval_80=(0.083, 0.084)).iloc[0]
