@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
@@ -15,15 +14,9 @@ from cryptosentinel.bundle import BOUNDS
 from cryptosentinel.config import ForecastSettings
 from cryptosentinel.features import SCALE_FEATURE, FeatureSpec
 from cryptosentinel.predicting.predictor import Answer, Predictor, Rows
+from cryptosentinel.predicting.refusals import NO_FEATURES, NO_VOLATILITY, Abstention, expired_model, stale_features
 from cryptosentinel.storage import FeatureStore
 from cryptosentinel.storage.schemas import FORECASTS
-
-
-@dataclass(frozen=True)
-class Abstention:
-    """Why no forecast was made."""
-
-    reason: str
 
 
 def make_forecast(
@@ -50,17 +43,15 @@ def make_forecast(
     """
     newest = store.last_timestamp(asset, spec.hash)
     if newest is None:
-        return Abstention("there are no features yet")
+        return NO_FEATURES
     made_at = newest + spec.interval.delta
-    age_s = (now - made_at).total_seconds()
-    if age_s > settings.max_data_age_s:
-        limit = f"forecast.max_data_age_s ({settings.max_data_age_s / 60:g} minutes)"
-        return Abstention(f"the newest features are {age_s / 60:.0f} minutes old, older than {limit}")
+    if refusal := stale_features(made_at, settings, now=now):
+        return refusal
     features = store.read_features(asset, spec.hash, newest, made_at)
     bars = store.read_bars(asset, newest, made_at)
     volatility = features[SCALE_FEATURE].to_numpy(np.float64)
     if not np.isfinite(volatility).all():
-        return Abstention("too few bars since the last gap to know the volatility")
+        return NO_VOLATILITY
     inputs = features[spec.model_names].to_numpy(np.float64)
     rows = Rows(
         close=bars["close"].to_numpy(np.float64),
@@ -68,7 +59,10 @@ def make_forecast(
         features=inputs if np.isfinite(inputs).all() else None,
         spec_hash=spec.hash,
     )
-    return _unsettled(predictor.infer(rows), rows.close, asset, made_at, spec)
+    answer = predictor.infer(rows)
+    if refusal := expired_model(answer.data_end, settings, now=now):
+        return refusal
+    return _unsettled(answer, rows.close, asset, made_at, spec)
 
 
 def _unsettled(

@@ -1,18 +1,22 @@
-"""The predict step: settle what is due, forecast, raise alerts."""
+"""The predict step: settle what is due, forecast, adjust its quantiles by what was settled, raise alerts."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
+import numpy as np
 import pandas as pd
 
-from cryptosentinel.config import Settings
+from cryptosentinel.bundle import BOUNDS
+from cryptosentinel.config import ForecastSettings, Settings
 from cryptosentinel.errors import BundleError, ServingError
 from cryptosentinel.features import FeatureSpec
+from cryptosentinel.forecasting import SETTLED_COLUMNS, Adjusted, Settled, calibrate
 from cryptosentinel.predicting.alerts import check_alerts
-from cryptosentinel.predicting.forecasts import Abstention, make_forecast
+from cryptosentinel.predicting.forecasts import make_forecast
 from cryptosentinel.predicting.predictor import Predictor
+from cryptosentinel.predicting.refusals import Abstention
 from cryptosentinel.predicting.settling import settle_due
 from cryptosentinel.storage import ForecastLog, Storage
 
@@ -25,12 +29,14 @@ class PredictReport:
         forecast: the forecast as a row of the log; None where the step abstained. Where the same was asked before, the
             first answer.
         abstained: why there is no forecast; empty where there is one.
+        adjusted: what the forecast's quantiles rest on; None where the step abstained.
         settled: forecasts settled now.
         alerts: alerts raised or resolved now.
     """
 
     forecast: pd.Series | None
     abstained: str
+    adjusted: Adjusted | None
     settled: pd.DataFrame
     alerts: pd.DataFrame
 
@@ -38,7 +44,7 @@ class PredictReport:
 def predict(
     storage: Storage, predictor: Predictor, spec: FeatureSpec, settings: Settings, *, now: datetime
 ) -> PredictReport:
-    """Settles due forecasts, makes a forecast and logs it, and updates the alerts.
+    """Settles due forecasts, makes a forecast, adjusts its quantiles, logs it, and updates the alerts.
 
     Settling comes first and alerts happen even where the predictor fails: its failure is raised at the end, after
     everything that does not need it is stored.
@@ -49,7 +55,7 @@ def predict(
     """
     asset = settings.market.asset
     settled = settle_due(storage.log, storage.features, asset, spec.interval, settings.forecast, now=now)
-    forecast, abstained, failure = None, "", None
+    forecast, abstained, adjusted, failure = None, "", None, None
     try:
         made = make_forecast(storage.features, predictor, spec, asset, settings.forecast, now=now)
     except (ServingError, BundleError) as error:
@@ -58,6 +64,7 @@ def predict(
         if isinstance(made, Abstention):
             abstained = made.reason
         else:
+            made, adjusted = adjust(made, storage.log, settings.forecast)
             storage.log.write_forecasts(made)
             forecast = _as_logged(storage.log, made.iloc[0])
     alerts = check_alerts(
@@ -65,7 +72,29 @@ def predict(
     )
     if failure is not None:
         raise failure
-    return PredictReport(forecast, abstained, settled, alerts)
+    return PredictReport(forecast, abstained, adjusted, settled, alerts)
+
+
+def adjust(forecast: pd.DataFrame, log: ForecastLog, settings: ForecastSettings) -> tuple[pd.DataFrame, Adjusted]:
+    """Replaces the quantiles of a forecast by those that the settled forecasts before it call for.
+
+    Args:
+        forecast: one row of the log, as the bundle answered.
+        log: the forecasts before it.
+        settings: how far back, and how fast levels adapt.
+
+    Returns:
+        The row with other bounds, and what they rest on.
+    """
+    row = forecast.iloc[0]
+    made_at, horizon = row["made_at"], row["target_at"] - row["made_at"]
+    since = made_at - horizon - timedelta(days=settings.calibration_days)
+    past = log.read_forecasts(row["asset"], since, made_at, columns=SETTLED_COLUMNS)
+    bounds = row[list(BOUNDS)].to_numpy(np.float64)
+    own = np.log(bounds / row["predicted_price"]) / row["sigma"]
+    adjusted = calibrate(own, Settled.from_log(past, horizon), made_at, horizon, settings)
+    bounds = row["predicted_price"] * np.exp(row["sigma"] * adjusted.quantiles)
+    return forecast.assign(**dict(zip(BOUNDS, bounds, strict=True))), adjusted
 
 
 def _as_logged(log: ForecastLog, made: pd.Series) -> pd.Series:

@@ -3,28 +3,35 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from statistics import NormalDist
 
 import numpy as np
 import pandas as pd
 import pytest
 from pandas.testing import assert_frame_equal
 
-from cryptosentinel.bundle import BOUNDS
+from cryptosentinel.bundle import BOUNDS, PROBABILITIES
 from cryptosentinel.config import Settings
 from cryptosentinel.errors import BundleError, CryptoSentinelError, ServingError, SpecMismatchError
 from cryptosentinel.features import SCALE_FEATURE, FeatureSpec
+from cryptosentinel.forecasting import calibrate_rows
 from cryptosentinel.market import SimulatedSource
-from cryptosentinel.predicting import BundlePredictor, Predictor, PredictReport, predict
+from cryptosentinel.predicting import Answer, BundlePredictor, Predictor, PredictReport, Rows, predict
+from cryptosentinel.predicting.forecasts import make_forecast
+from cryptosentinel.predicting.step import adjust
 from cryptosentinel.storage import FORECASTS, Storage
 from cryptosentinel.storage.schemas import QUANTILES
 from tests.builders import FIVE, T0, add_bars, at, make_random_bars, make_tiny_bundle, open_delta, settings_of
-from tests.predicting.builders import SPEC, FailingPredictor, counted, forecast, random_walk
+from tests.predicting.builders import SPEC, FailingPredictor, counted, forecast, random_walk, settled
 
 WARM = SPEC.warm_up_bars
+NO_FEATURES = "there are no features yet: run the feature pipeline"
 VOLATILE = 37  # bars until the volatility that scales intervals is known
 SETTINGS = settings_of()
+NORMAL = np.array([NormalDist().inv_cdf(p) for p in PROBABILITIES])
 
 
 def market(folder: Path, count: int = WARM) -> Storage:
@@ -44,6 +51,27 @@ def step(storage: Storage, predictor: Predictor, now: datetime, settings: Settin
 
 def logged(storage: Storage) -> pd.DataFrame:
     return storage.log.read_forecasts("bitcoin")
+
+
+class Changed:
+    """A predictor whose answers and inferences are changed in these fields."""
+
+    def __init__(self, predictor: Predictor, inference: dict[str, object] | None = None, **answer: object) -> None:
+        self.predictor, self.inference, self.answer = predictor, inference or {}, answer
+
+    def infer(self, rows: Rows) -> Answer:
+        answer = self.predictor.infer(rows)
+        return replace(answer, inference=replace(answer.inference, **self.inference), **self.answer)
+
+
+def add_settled(storage: Storage, numbers: range, *, score: float, sigma: float | None = 0.001) -> None:
+    """Settled forecasts with this score where their sigma is 0.001, all of them missed."""
+    rows = [
+        forecast(number, predicted=100.0, interval_80=(99.99, 100.01), interval_95=(99.98, 100.02)).assign(sigma=sigma)
+        for number in numbers
+    ]
+    storage.log.write_forecasts(pd.concat(rows))
+    storage.log.settle(pd.concat([settled(row, "correct", 100.0 * np.exp(0.001 * score)) for row in rows]))
 
 
 def test_a_forecast_says_what_the_bundle_said_of_the_newest_bar(tmp_path: Path) -> None:
@@ -127,15 +155,15 @@ class TestAbstaining:
 
     def test_without_features(self, tmp_path: Path) -> None:
         predictor = random_walk(tmp_path / "walk")
-        assert self.reason(open_delta(tmp_path / "empty"), predictor, at(0)) == "there are no features yet"
+        assert self.reason(open_delta(tmp_path / "empty"), predictor, at(0)) == NO_FEATURES
         bars_only = open_delta(tmp_path / "bars")
         bars_only.features.write_bars(make_random_bars(50))
-        assert self.reason(bars_only, predictor, at(50)) == "there are no features yet"
+        assert self.reason(bars_only, predictor, at(50)) == NO_FEATURES
 
     def test_without_features_of_this_spec(self, tmp_path: Path) -> None:
         storage = open_delta(tmp_path / "market")
         add_bars(storage, make_random_bars(WARM), FeatureSpec(FIVE, SPEC.features[:20]))
-        assert self.reason(storage, random_walk(tmp_path / "walk"), at(WARM)) == "there are no features yet"
+        assert self.reason(storage, random_walk(tmp_path / "walk"), at(WARM)) == NO_FEATURES
 
     def test_from_stale_features(self, tmp_path: Path) -> None:
         storage, predictor = market(tmp_path, VOLATILE), random_walk(tmp_path / "walk")
@@ -144,12 +172,26 @@ class TestAbstaining:
         assert "forecast.max_data_age_s (15 minutes)" in reason
         assert step(storage, predictor, at(VOLATILE) + timedelta(seconds=900)).abstained == ""
 
+    def test_where_the_champion_has_expired(self, tmp_path: Path) -> None:
+        storage, predictor = market(tmp_path), tiny(tmp_path)
+        now = at(WARM) + timedelta(minutes=2)
+        expired = Changed(predictor, data_end=now - timedelta(days=46))
+        reason = self.reason(storage, expired, now)
+        assert reason.startswith("the champion's data end 46.0 days ago")
+        assert "forecast.max_model_age_days (45)" in reason
+        assert step(storage, Changed(predictor, data_end=now - timedelta(days=45)), now).abstained == ""
+
+    def test_never_because_the_random_walk_is_old(self, tmp_path: Path) -> None:
+        storage, predictor = market(tmp_path, VOLATILE), random_walk(tmp_path / "walk")
+        old = settings_of(forecast__max_model_age_days=0.001)
+        assert step(storage, predictor, at(VOLATILE), old).abstained == ""
+
     def test_where_a_gap_hides_the_volatility(self, tmp_path: Path) -> None:
         storage = open_delta(tmp_path / "market")
         bars = make_random_bars(WARM + 100)
         add_bars(storage, bars.drop(range(WARM, WARM + 100 - VOLATILE + 1)), SPEC)
         reason = self.reason(storage, random_walk(tmp_path / "walk"), at(WARM + 100))
-        assert reason == "too few bars since the last gap to know the volatility"
+        assert reason == "too few bars since the last gap to know the volatility: wait for more"
 
     def test_before_the_volatility_is_known(self, tmp_path: Path) -> None:
         storage = market(tmp_path, VOLATILE - 1)
@@ -168,6 +210,94 @@ def test_where_features_are_not_warm_the_random_walk_answers_and_the_forecast_sa
     assert (row["champion"], row["direction"], row["bundle_version"]) == ("random_walk", "flat", 7)
     assert row["predicted_price"] == row["price"]
     assert row["lower_80"] < row["price"] < row["upper_80"]
+
+
+class TestAdjusting:
+    def test_a_first_forecast_has_the_bundles_own_quantiles(self, tmp_path: Path) -> None:
+        storage = market(tmp_path, VOLATILE)
+        report = step(storage, random_walk(tmp_path / "walk"), at(VOLATILE))
+        row, adjusted = report.forecast, report.adjusted
+        assert row is not None
+        assert adjusted is not None
+        assert row["sigma"] > 0
+        assert row[list(BOUNDS)].tolist() == pytest.approx(row["price"] * np.exp(row["sigma"] * NORMAL))
+        assert (adjusted.count, adjusted.weight, adjusted.level_80) == (0, 0.0, 0.2)
+
+    @pytest.mark.parametrize("predictor", [random_walk, make_tiny_bundle])
+    def test_outcomes_that_were_far_off_widen_the_next_interval(self, tmp_path: Path, predictor: object) -> None:
+        calm, wild = market(tmp_path / "calm"), market(tmp_path / "wild")
+        add_settled(calm, range(WARM - 36, WARM - 6), score=0.0)
+        add_settled(wild, range(WARM - 36, WARM - 6, 2), score=-8.0)
+        add_settled(wild, range(WARM - 35, WARM - 6, 2), score=8.0)
+        asked = random_walk(tmp_path / "walk") if predictor is random_walk else tiny(tmp_path)
+        one, two = (step(storage, asked, at(WARM)) for storage in (calm, wild))
+        assert one.forecast is not None
+        assert two.forecast is not None
+        assert two.adjusted is not None
+        assert (two.adjusted.count, two.adjusted.miss_rate_95) == (30, 1.0)
+        assert two.adjusted.level_95 < 0.05
+        for name in BOUNDS:
+            if name != "median":
+                assert (two.forecast[name] < one.forecast[name]) == name.startswith("lower"), name
+        assert two.forecast[["sigma", "predicted_price", "p_up"]].equals(
+            one.forecast[["sigma", "predicted_price", "p_up"]]
+        )
+
+    def test_what_an_earlier_release_logged_without_sigma_has_no_say(self, tmp_path: Path) -> None:
+        storage = market(tmp_path, VOLATILE)
+        add_settled(storage, range(10, 20), score=8.0, sigma=None)
+        report = step(storage, random_walk(tmp_path / "walk"), at(VOLATILE))
+        assert report.adjusted is not None
+        assert report.adjusted.count == 0
+
+    def test_outcomes_older_than_the_calibration_window_have_no_say(self, tmp_path: Path) -> None:
+        storage = market(tmp_path)
+        add_settled(storage, range(10, 20), score=8.0)
+        recent = settings_of(forecast__calibration_days=(WARM - 20) / 288)
+        report = step(storage, random_walk(tmp_path / "walk"), at(WARM), recent)
+        assert report.adjusted is not None
+        assert report.adjusted.count == 5  # targets of bars 21 to 25; that of bar 20 lies on the window's open end
+
+    def test_a_step_that_is_run_again_finds_the_same_quantiles(self, tmp_path: Path) -> None:
+        storage, predictor = market(tmp_path, VOLATILE), random_walk(tmp_path / "walk")
+        add_settled(storage, range(10, 30), score=3.0)
+        made = make_forecast(storage.features, predictor, SPEC, "bitcoin", SETTINGS.forecast, now=at(VOLATILE))
+        assert isinstance(made, pd.DataFrame)
+        first, _ = adjust(made, storage.log, SETTINGS.forecast)
+        storage.log.write_forecasts(first)
+        again, _ = adjust(made, storage.log, SETTINGS.forecast)
+        assert_frame_equal(again, first)
+        assert (first["upper_95"] > made["upper_95"]).all()
+
+    def test_an_outlying_row_is_forecast_flagged_and_wider(self, tmp_path: Path) -> None:
+        storage, predictor = market(tmp_path), tiny(tmp_path)
+        usual = predictor.infer(Rows(np.array([600.0]), np.array([0.002]), None, SPEC.hash)).inference
+        widened = {"sigma": 2 * usual.sigma, "outlying": np.array([True]), "dissimilarity": np.array([4.0])}
+        widened["quantiles"] = usual.predicted_price * np.exp(2 * usual.sigma * NORMAL)[None, :]
+        widened |= {"predicted_price": usual.predicted_price, "log_return": usual.log_return}
+        add_settled(storage, range(WARM - 26, WARM - 6), score=1.0)
+        step(storage, Changed(predictor, widened), at(WARM))
+        row = logged(storage).iloc[-1]
+        assert (row["outlying"], row["dissimilarity"]) == (True, 4.0)
+        assert row["sigma"] == 2 * usual.sigma[0]
+        spread = np.log(row["upper_95"] / row["predicted_price"]) / usual.sigma[0]
+        assert spread == pytest.approx(2 * NORMAL[8], rel=0.1)
+
+    def test_live_steps_issue_what_one_pass_over_their_scores_gives(self, tmp_path: Path) -> None:
+        storage, predictor = open_delta(tmp_path / "market"), random_walk(tmp_path / "walk")
+        quick = settings_of(forecast__calibration_days=8 / 288, forecast__adaptation_rate=0.02)
+        bars = make_random_bars(58, seed=5)
+        for number in [*range(VOLATILE, 51), *range(54, 58)]:
+            add_bars(storage, bars.iloc[:number], SPEC)
+            assert step(storage, predictor, at(number) + timedelta(minutes=2), quick).abstained == ""
+        log = logged(storage)
+        sigma = log["sigma"].to_numpy()
+        issued = np.log(log[list(BOUNDS)].to_numpy() / log[["predicted_price"]].to_numpy()) / sigma[:, None]
+        scores = np.log(log["actual_price"].to_numpy() / log["predicted_price"].to_numpy()) / sigma
+        made_at = log["made_at"].dt.tz_localize(None).to_numpy()
+        at_once = calibrate_rows(NORMAL, made_at, scores, 6 * FIVE.delta, quick.forecast)
+        np.testing.assert_allclose(issued, at_once, rtol=1e-9, atol=1e-12)
+        assert np.abs(issued - NORMAL).max() > 0.1
 
 
 @pytest.mark.parametrize("error", [ServingError("It is away."), SpecMismatchError("Other features.")])
