@@ -1,6 +1,6 @@
 """How often the gate lets luck pass, and how often it hears a signal that is there.
 
-    python benchmarks/bench_gate.py --seeds 200 --jobs 2 [--json figures.json]
+    python benchmarks/bench_gate.py --seeds 200 --jobs 2 [--json figures.jsonl]
 
 Invented 5-minute markets: stochastic volatility (half-life a day), Student t shocks with 4 degrees of freedom, and
 features that mean nothing, with half-lives from one bar to a week. In the planted cases one feature is an AR(1) signal
@@ -211,22 +211,24 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=200)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--case", action="append", choices=CASES, help="only this one; may be given more than once")
-    parser.add_argument("--json", type=Path, help="where to write the figures of every seed")
+    parser.add_argument("--json", type=Path, help="a file that the figures of every seed are added to, one a line")
     chosen = parser.parse_args()
     seeds = range(chosen.seeds)
-    answers = {}
-    print(f"{'':28}{'promoted':>10}{'share':>8}{'95% (Wilson)':>16}{'seconds':>9}")
+    print(f"{'':28}{'promoted':>10}{'share':>10}{'95% (Wilson)':>18}{'seconds':>9}")
     with ProcessPoolExecutor(chosen.jobs) as pool:
         for case in chosen.case or CASES:
-            began = time.perf_counter()
-            answers[case] = list(pool.map(partial(run_case, case), seeds))
-            count = sum(answer["promoted"] for answer in answers[case])
+            began, count = time.perf_counter(), 0
+            for seed, answer in enumerate(pool.map(partial(run_case, case), seeds)):
+                count += answer["promoted"]
+                if chosen.json:
+                    with chosen.json.open("a", encoding="utf-8") as file:
+                        file.write(json.dumps({"case": case, "seed": seed, **answer}) + "\n")
             low, high = binomtest(count, len(seeds)).proportion_ci(method="wilson")
             took_s = time.perf_counter() - began
-            share, interval = f"{count / len(seeds):.1%}", f"{low:.1%} to {high:.1%}"
-            print(f"{case:28}{count:6} of {len(seeds):<4}{share:>5}{interval:>18}{took_s:8.0f}", flush=True)
-            if chosen.json:
-                chosen.json.write_text(json.dumps(answers, indent=1), encoding="utf-8")
+            interval = f"{low:.1%} to {high:.1%}"
+            print(
+                f"{case:28}{count:4} of {len(seeds):3}{count / len(seeds):9.1%}{interval:>18}{took_s:9.0f}", flush=True
+            )
 
 
 if __name__ == "__main__":

@@ -340,6 +340,19 @@ def test_challenger_and_champion_are_held_against_the_same_rows() -> None:
     assert (alike.pinball_worse_p, alike.brier_worse_p, alike.point_worse_p["blend"]) == (1.0, 1.0, 1.0)
 
 
+def test_a_comparison_does_not_depend_on_who_is_the_champion() -> None:
+    ours = make_block()
+    # Calls the first half calm: losses over its own volatility alone would make it a better forecaster there.
+    sigma = np.where(np.arange(len(ours)) < 4_000, 0.3, 1.0) * ours.sigma
+    theirs = replace(ours, sigma=sigma, quantiles=sigma[:, None] * norm.ppf(PROBABILITIES))
+    one, other = gather(ours, champion=theirs).champion, gather(theirs, champion=ours).champion
+    assert one is not None
+    assert other is not None
+    assert (one.pinball_worse_p, one.pinball_better_p) == (other.pinball_better_p, other.pinball_worse_p)
+    assert one.point_worse_p["blend"] == other.point_better_p["blend"]
+    assert one.coverage[80].excess == -other.coverage[80].excess < 0
+
+
 def test_too_few_common_rows_are_no_comparison() -> None:
     ours = make_block()
     assert gather(ours, champion=ours.pick(np.arange(59))).champion is None
