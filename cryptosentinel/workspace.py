@@ -8,13 +8,14 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from cryptosentinel.bundle import write_random_walk
+from cryptosentinel.bundle import is_outdated, write_random_walk
 from cryptosentinel.config import Settings
-from cryptosentinel.errors import StoreUnavailableError, UserInputError
+from cryptosentinel.errors import StoreConflictError, StoreUnavailableError, UserInputError
 from cryptosentinel.features import FeatureSpec
 from cryptosentinel.market import Source, open_source
 from cryptosentinel.market.bars import Interval
@@ -46,11 +47,12 @@ class Workspace:
     def champion(self) -> RegisteredModel:
         """The version that serves; version 0, the random walk, is registered first where there is none.
 
-        Safe when several processes do it at once.
+        A champion that an earlier release wrote in a format which this one cannot serve gives way to the random walk,
+        until a new one is trained. Safe when several processes do it at once.
         """
         registry = self.storage.registry
         champion = registry.champion()
-        if champion is not None:
+        if champion is not None and not is_outdated(registry.fetch(champion.version, self._bundles)):
             return champion
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "bundle"
@@ -65,11 +67,18 @@ class Workspace:
             )
             # The same bytes whoever writes them, so that several register one version; the first needs no promotion.
             registered = registry.register(path, metrics={}, verdict=manifest.gate.reasons[0])
+        if champion is not None:
+            with suppress(StoreConflictError):  # somebody else saw to it at the same time
+                registry.promote(registered.version, expected=champion.version)
         return registry.champion() or registered
 
     def champion_bundle(self) -> Path:
         """The champion's bundle as a folder on this machine."""
-        return self.storage.registry.fetch(self.champion().version, self.root / "bundles")
+        return self.storage.registry.fetch(self.champion().version, self._bundles)
+
+    @property
+    def _bundles(self) -> Path:
+        return self.root / "bundles"
 
 
 CURRENT = "current.json"

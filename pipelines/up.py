@@ -19,6 +19,7 @@ from cryptosentinel.bundle import read_manifest
 from cryptosentinel.config import Settings
 from cryptosentinel.errors import CryptoSentinelError, NotEnoughDataError, PipelineError, ServingError
 from cryptosentinel.predicting import forecast_records, record
+from cryptosentinel.storage import RegisteredModel
 from cryptosentinel.workspace import Workspace, open_workspace, remember
 from pipelines.console import Say, Stages
 from pipelines.dashboard import free_port, running_dashboard
@@ -94,13 +95,12 @@ def bring_up(settings: Settings, console: Console, *, once: bool) -> Iterator[Up
             dashboard_port = None if once else free_port(settings.dashboard)  # told now, not after all the work
             workspace = open_workspace(settings)
             start = replay_start(workspace)
+            before = workspace.storage.registry.champion()
             champion = workspace.champion()
             remember(workspace)
             say(f"{workspace.source.name}, in {workspace.root}")
-        if workspace.notice:
-            stages.notice(workspace.notice)
-        elif workspace.source.simulated:
-            stages.notice("SIMULATED market: its prices are invented.")
+        for notice in _notices(workspace, before, champion):
+            stages.notice(notice)
 
         with stages.stage("Predictor (KServe)") as say:
             process = stack.enter_context(_start_predictor(on_free_ports(workspace.settings, once), workspace, say))
@@ -141,6 +141,19 @@ def bring_up(settings: Settings, console: Console, *, once: bool) -> Iterator[Up
                 urls["dashboard"] = stack.enter_context(running_dashboard(settings, dashboard_port, path))
                 say(urls["dashboard"])
         yield Up(open_workspace(settings), log.iloc[-1], log, urls, start is not None, process)
+
+
+def _notices(workspace: Workspace, before: RegisteredModel | None, champion: RegisteredModel) -> Iterator[str]:
+    """What a person must know of the market, and of the champion that there was before."""
+    if workspace.notice:
+        yield workspace.notice
+    elif workspace.source.simulated:
+        yield "SIMULATED market: its prices are invented."
+    if before is not None and before.version != champion.version:
+        yield (
+            f"Version {before.version} is of an earlier release, whose bundles this one cannot serve: "
+            f"version {champion.version}, the random walk, serves until a new one is trained."
+        )
 
 
 def on_free_ports(settings: Settings, once: bool) -> Settings:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from datetime import UTC, datetime
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
@@ -13,7 +13,14 @@ import pytest
 
 from cryptosentinel.bundle import RANDOM_WALK, Bundle
 from cryptosentinel.config import Settings
-from cryptosentinel.errors import MarketDataError, SettingsError, StorageError, StoreUnavailableError, UserInputError
+from cryptosentinel.errors import (
+    BundleFormatError,
+    MarketDataError,
+    SettingsError,
+    StorageError,
+    StoreUnavailableError,
+    UserInputError,
+)
 from cryptosentinel.workspace import CURRENT, Workspace, open_workspace, remember, stored_workspace
 from tests.builders import make_closing_bars, make_tiny_bundle, settings_of
 
@@ -26,6 +33,22 @@ def settings(home: Path, source: str = "simulated", **others: object) -> Setting
 
 def opened(home: Path, source: str = "simulated", **others: object) -> Workspace:
     return open_workspace(settings(home, source, **others))
+
+
+def older(bundle: Path, version: int) -> Path:
+    """The bundle as a release with another format would have written it."""
+    manifest = bundle / "manifest.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"format_version": version}))
+    return bundle
+
+
+def with_champion_of_format(home: Path, version: int) -> Workspace:
+    workspace = opened(home)
+    workspace.champion()
+    bundle = older(make_tiny_bundle(home / "made", workspace.spec).path, version)
+    registered = workspace.storage.registry.register(bundle, metrics={}, verdict="promoted")
+    workspace.storage.registry.promote(registered.version, expected=0)
+    return workspace
 
 
 class TestChampion:
@@ -49,7 +72,32 @@ class TestChampion:
         trained = workspace.storage.registry.register(bundle, metrics={}, verdict="")
         workspace.storage.registry.promote(trained.version, expected=0)
         assert opened(tmp_path).champion() == trained
-        assert Bundle.load(opened(tmp_path).champion_bundle()).manifest.champion == "ridge"
+        assert Bundle.load(opened(tmp_path).champion_bundle()).manifest.champion == "blend"
+
+    def test_one_of_an_earlier_release_gives_way_to_the_random_walk_until_another_is_trained(
+        self, tmp_path: Path
+    ) -> None:
+        workspace = with_champion_of_format(tmp_path, 1)
+        with ThreadPoolExecutor(4) as pool:
+            champions = list(pool.map(lambda _: opened(tmp_path).champion(), range(4)))
+        assert [model.version for model in champions] == [0] * 4, "it is there already"
+        assert Bundle.load(workspace.champion_bundle()).manifest.champion == RANDOM_WALK
+        assert [model.version for model in workspace.storage.registry.versions()] == [0, 1]
+
+    def test_where_the_random_walk_is_of_an_earlier_release_too_another_is_registered(self, tmp_path: Path) -> None:
+        workspace = opened(tmp_path)
+        older(make_tiny_bundle(tmp_path / "zero", workspace.spec).path, 1)
+        workspace.storage.registry.register(tmp_path / "zero", metrics={}, verdict="Version 0")
+        with ThreadPoolExecutor(4) as pool:
+            champions = list(pool.map(lambda _: opened(tmp_path).champion(), range(4)))
+        assert [model.version for model in champions] == [1] * 4
+        assert len(workspace.storage.registry.versions()) == 2
+
+    def test_one_of_a_later_release_stays_and_what_loads_it_says_so(self, tmp_path: Path) -> None:
+        workspace = with_champion_of_format(tmp_path, 99)
+        assert workspace.champion().version == 1
+        with pytest.raises(BundleFormatError, match="format version 99; this release reads 2"):
+            Bundle.load(workspace.champion_bundle())
 
 
 class TestMarketsApart:

@@ -4,7 +4,7 @@ from cryptosentinel.bundle.bundle import Bundle
 from cryptosentinel.bundle.calibration import Calibration
 from cryptosentinel.bundle.conversion import load_native, merge_onnx, save_native, to_onnx
 from cryptosentinel.bundle.domain import CLIP, Domain
-from cryptosentinel.bundle.files import DIRECTION, ONNX_FILE, REGIME, read_manifest, write_bundle
+from cryptosentinel.bundle.files import DIRECTION, ONNX_FILE, REGIME, is_outdated, read_manifest, write_bundle
 from cryptosentinel.bundle.inference import DOWN, FLAT, UP, Inference, confidences, directions
 from cryptosentinel.bundle.manifest import (
     BACKGROUND_FILE,
@@ -48,6 +48,7 @@ __all__ = [
     "QuantileTable",
     "confidences",
     "directions",
+    "is_outdated",
     "library_versions",
     "load_native",
     "merge_onnx",

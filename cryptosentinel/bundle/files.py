@@ -70,23 +70,39 @@ def read_manifest(path: Path) -> Manifest:
         BundleDamagedError: it is missing or no manifest.
         BundleFormatError: its format version is unknown.
     """
-    try:
-        content = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-        format_version = content["format_version"]
-    except FileNotFoundError:
-        raise BundleDamagedError(f"{path} is no bundle: it has no {MANIFEST}.") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BundleDamagedError(f"Bundle {path}: {MANIFEST} cannot be read ({error}).") from error
-    if format_version != FORMAT_VERSION:
+    content = _read_content(path)
+    if content["format_version"] != FORMAT_VERSION:
         raise BundleFormatError(
-            f"Bundle {path} has format version {format_version}; this release reads {FORMAT_VERSION}.",
-            remedy="Use the release that wrote it, or train a new bundle.",
+            f"Bundle {path} has format version {content['format_version']}; this release reads {FORMAT_VERSION}.",
+            remedy="Use the release that wrote it, or train a new bundle: `cryptosentinel up`.",
         )
     try:
         return Manifest.model_validate(content)
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg'].lower()}" for e in error.errors()[:3])
         raise BundleDamagedError(f"Bundle {path}: {MANIFEST} is no manifest ({faults}).") from error
+
+
+def is_outdated(path: Path) -> bool:
+    """Whether an earlier release wrote a bundle, in a format that this one does not read any more.
+
+    Raises:
+        BundleDamagedError: it has no manifest that says.
+    """
+    version = _read_content(path)["format_version"]
+    return isinstance(version, int) and version < FORMAT_VERSION
+
+
+def _read_content(path: Path) -> dict[str, Any]:
+    """What a manifest says, of whatever format version."""
+    try:
+        content: dict[str, Any] = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+        content["format_version"]
+    except FileNotFoundError:
+        raise BundleDamagedError(f"{path} is no bundle: it has no {MANIFEST}.") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BundleDamagedError(f"Bundle {path}: {MANIFEST} cannot be read ({error}).") from error
+    return content
 
 
 def read_verified(path: Path) -> Manifest:

@@ -194,7 +194,9 @@ def test_drift_refuses_a_champion_that_is_damaged(tmp_path: Path, trained: tuple
     other.data()
     _, measured = run.call(evaluate, models=models)
     other.call(register, models=models, evaluation=measured["evaluation"])
-    uri = Path(other.workspace.champion().uri)
+    champion = other.workspace.storage.registry.champion()
+    assert champion is not None
+    uri = Path(champion.uri)
     (uri / "reference.parquet").write_bytes(b"PAR1 damaged")
     with pytest.raises(BundleDamagedError, match=r"reference\.parquet"):
         other.call(drift)
