@@ -309,11 +309,11 @@ class TestForecastLog:
         assert read["forecast_id"].tolist() == [f"bitcoin-{number}" for number in (18, 19, 28, 29)]
 
     def test_columns_may_be_chosen_and_rows_come_by_time_all_the_same(self, log):
-        log.write_forecasts(forecasts([5]))
-        log.write_forecasts(forecasts([3]))
+        for number in (5, 1, 30, 3, 0, 8):
+            log.write_forecasts(forecasts([number]))
         read = log.read_forecasts("bitcoin", columns=["forecast_id", "price"])
         assert list(read) == ["forecast_id", "price"]
-        assert read["forecast_id"].tolist() == ["bitcoin-3", "bitcoin-5"]
+        assert read["forecast_id"].tolist() == [f"bitcoin-{number}" for number in (0, 1, 3, 5, 8, 30)]
         assert list(log.read_forecasts("bitcoin", START + 40 * BAR, columns=["price"])) == ["price"]
         with pytest.raises(StorageError, match="no column luck"):
             log.read_forecasts("bitcoin", columns=["price", "luck"])

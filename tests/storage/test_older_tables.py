@@ -55,6 +55,9 @@ def test_what_it_did_not_know_is_null_and_reading_changes_nothing(log: DeltaFore
     assert (read[ADDED].dtypes == DeltaForecastLog(str(tmp_path / "none")).read_forecasts("")[ADDED].dtypes).all()
     chosen = log.read_forecasts("bitcoin", unsettled=True, columns=["outlying", "price", "median"])
     assert list(chosen) == ["outlying", "price", "median"]
+    grown = KeyedTable(str(tmp_path / "forecasts"), {}, ("forecast_id",), "made_at", grows_to=FORECASTS).read()
+    assert grown is not None
+    assert grown.column_names == FORECASTS.names
     assert commits(tmp_path) == ["CREATE TABLE", "WRITE"]
 
 
