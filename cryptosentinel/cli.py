@@ -211,6 +211,9 @@ def sentence(figures: dict[str, Any]) -> str:
 
 def main() -> None:
     """Runs the command line; an error of ours becomes a sentence and its exit code."""
+    from cryptosentinel import cli_backtest  # which imports this module in turn
+
+    cli_backtest.add_commands(app)
     for entry_point in entry_points(group="cryptosentinel.commands"):
         try:
             add_commands = entry_point.load()

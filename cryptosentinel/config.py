@@ -125,7 +125,7 @@ class ForecastSettings(_Group):
     max_model_age_days: float = Field(45.0, gt=0, description="a bundle whose data end longer ago does not forecast")
     calibration_days: float = Field(30.0, gt=0, description="settled forecasts that quantiles are calibrated on")
     adaptation_rate: float = Field(
-        0.0005, ge=0, lt=1, description="how fast interval levels follow their own misses; 0: not at all"
+        0.0002, ge=0, lt=1, description="how fast interval levels follow their own misses; 0: not at all"
     )
 
 
@@ -136,6 +136,7 @@ class TrainingSettings(_Group):
     preset: Literal["default", "classic"] = "default"
     candidates: tuple[CandidateName, ...] = get_args(CandidateName)
     folds: int = Field(4, ge=2, le=20, description="walk-forward folds, whose forecasts every choice is made on")
+    thinning: int = Field(3, ge=1, description="fit on every so many rows; targets overlap")
     scheme: Literal["expanding", "rolling"] = "expanding"
     embargo_bars: int = Field(12, ge=0, description="bars left out before a fold, beyond the horizon")
     holdout_share: float = Field(0.2, gt=0, lt=1, description="the last share of the window, for evaluation only")

@@ -14,10 +14,10 @@ from datetime import datetime
 from pathlib import Path
 
 from cryptosentinel.bundle import is_outdated, write_random_walk
-from cryptosentinel.config import Settings
+from cryptosentinel.config import MarketSettings, Settings
 from cryptosentinel.errors import StoreConflictError, StoreUnavailableError, UserInputError
 from cryptosentinel.features import FeatureSpec
-from cryptosentinel.market import Source, open_source
+from cryptosentinel.market import Opened, Source, open_source
 from cryptosentinel.market.bars import Interval
 from cryptosentinel.storage import RegisteredModel, Storage, open_storage
 
@@ -145,6 +145,11 @@ def _for_market(settings: Settings, **market: str) -> Settings:
     return settings.model_copy(update={"market": settings.market.model_copy(update=market)})
 
 
+def market_name(opened: Opened, market: MarketSettings) -> str:
+    """The name of a market's folder inside `home`."""
+    return "-".join([opened.slug, market.asset, market.currency, market.interval])
+
+
 def open_workspace(settings: Settings, *, now: datetime | None = None, begin: bool = True) -> Workspace:
     """Opens the market that the settings name, and its stores.
 
@@ -161,7 +166,7 @@ def open_workspace(settings: Settings, *, now: datetime | None = None, begin: bo
     if begin:
         opened.source.now()  # a file that cannot be read is said so before anything is made for it
     resolved = _for_market(settings, source=opened.setting)
-    market = "-".join([opened.slug, settings.market.asset, settings.market.currency, settings.market.interval])
+    market = market_name(opened, settings.market)
     root = settings.home.resolve() / market
     if not begin and settings.storage.uri is None and not root.is_dir():
         raise UserInputError(

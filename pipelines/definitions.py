@@ -46,7 +46,14 @@ def training(
         with dsl.ParallelFor(items=parts, name="parts", parallelism=PARALLEL_FITS) as part:
             trained = _fresh(train(part=part, settings=settings, as_of=as_of, snapshot=checked.outputs["Output"]))
         # Each consumer collects for itself: Kubeflow rewires the object it is given.
-        evaluated = _fresh(evaluate(settings=settings, as_of=as_of, models=dsl.Collected(trained.outputs["model"])))
+        evaluated = _fresh(
+            evaluate(
+                settings=settings,
+                as_of=as_of,
+                snapshot=checked.outputs["Output"],
+                models=dsl.Collected(trained.outputs["model"]),
+            )
+        )
         _fresh(
             register(
                 settings=settings,

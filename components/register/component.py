@@ -21,23 +21,35 @@ def register(
     from tempfile import TemporaryDirectory
 
     from components.step import log_metrics, step, tell, write_text
-    from cryptosentinel.forecasting import Evaluation, assemble_bundle, judge, register_bundle
+    from cryptosentinel.forecasting import (
+        Evaluation,
+        assemble_bundle,
+        judge,
+        next_look,
+        past_verdicts,
+        register_bundle,
+    )
 
     with step("register", settings, as_of) as workspace, TemporaryDirectory() as folder:
         measured = Evaluation.model_validate_json(Path(evaluation.path).read_text(encoding="utf-8"))
+        registry, rules = workspace.storage.registry, workspace.settings.gate
+        look = next_look(past_verdicts(registry.versions()), measured.data.end, rules)
+        gate = judge(measured.evidence, look, rules)
         bundle = assemble_bundle(
             Path(folder) / "bundle",
             folders=[Path(model.path) for model in models],
             evaluation=measured,
-            gate=judge(measured),
+            gate=gate,
             spec=workspace.spec,
             settings=workspace.settings,
             market=workspace.market,
             simulated=workspace.source.simulated,
         )
         workspace.champion()  # version 0 first, on a store that has never seen one
-        registered, promoted = register_bundle(workspace.storage.registry, bundle)
+        registered, promoted = register_bundle(registry, bundle)
         write_text(card, (bundle.path / "MODEL_CARD.md").read_text(encoding="utf-8"))
         log_metrics(metrics, {"version": registered.version, "promoted": float(promoted)})
-        tell("register", f"version {registered.version} {registered.verdict}")
+        log_metrics(metrics, {f"gate_{name}": value for name, value in gate.figures.items()})
+        overtaken = "; but another version was promoted meanwhile, and stays" if gate.promote and not promoted else ""
+        tell("register", f"version {registered.version} {registered.verdict}{overtaken}")
     return (registered.version, promoted)

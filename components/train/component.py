@@ -1,4 +1,4 @@
-"""Component: one part of a bundle: a candidate, the direction classifier, or the regimes."""
+"""Component: one part of a bundle: a candidate, the direction classifier, the volatility, or the regimes."""
 
 from kfp import dsl
 
@@ -14,7 +14,7 @@ def train(
     model: dsl.Output[dsl.Model],
     metrics: dsl.Output[dsl.Metrics],
 ):
-    """Fits one part on the snapshot's training rows, and lets it forecast the holdout rows."""
+    """Fits one part fold by fold, then on all rows before the last block; it forecasts what each fit has not seen."""
     from pathlib import Path
 
     from components.step import log_metrics, step

@@ -4,7 +4,15 @@ from cryptosentinel.bundle.bundle import Bundle
 from cryptosentinel.bundle.calibration import Calibration
 from cryptosentinel.bundle.conversion import load_native, merge_onnx, save_native, to_onnx
 from cryptosentinel.bundle.domain import CLIP, Domain
-from cryptosentinel.bundle.files import DIRECTION, ONNX_FILE, REGIME, is_outdated, read_manifest, write_bundle
+from cryptosentinel.bundle.files import (
+    DIRECTION,
+    DOMAIN_FILE,
+    ONNX_FILE,
+    REGIME,
+    is_outdated,
+    read_manifest,
+    write_bundle,
+)
 from cryptosentinel.bundle.inference import DOWN, FLAT, UP, Inference, confidences, directions
 from cryptosentinel.bundle.manifest import (
     BACKGROUND_FILE,
@@ -27,6 +35,7 @@ __all__ = [
     "BOUNDS",
     "CLIP",
     "DIRECTION",
+    "DOMAIN_FILE",
     "DOWN",
     "FLAT",
     "LEVELS",
@@ -36,6 +45,7 @@ __all__ = [
     "REFERENCE_FILE",
     "REGIME",
     "UP",
+    "VOLATILITY",
     "Bundle",
     "Calibration",
     "Champion",

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cryptosentinel.bundle.calibration import Calibration
 from cryptosentinel.bundle.conversion import INPUT
-from cryptosentinel.bundle.domain import WIDEST, Domain
+from cryptosentinel.bundle.domain import Domain
 from cryptosentinel.bundle.files import (
     CALIBRATION_FILE,
     DIRECTION,
@@ -198,5 +198,5 @@ class Bundle:
         dissimilarity = np.where(warm, self.domain.dissimilarity(rows), 0.0)
         outlying = dissimilarity > self.domain.threshold
         if outlying.any():
-            sigma = sigma * np.clip(dissimilarity / self.domain.threshold, 1.0, WIDEST)
+            sigma = sigma * self.domain.widening(dissimilarity)
         return sigma, dissimilarity, outlying

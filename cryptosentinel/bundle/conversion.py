@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ OPSETS = {"": 18, "ai.onnx.ml": 3}
 INPUT = "features"
 # What our models hold beyond what skops trusts by itself. Never a whole package: there are functions in scikit-learn's
 # modules that run programs.
-TRUSTED = ["sklearn.tree._tree.Tree"]
+TRUSTED = ["sklearn.tree._tree.Tree", "numpy.dtype"]
 
 
 def save_native(estimator: Any, folder: Path, name: str) -> Path:
@@ -37,7 +39,8 @@ def load_native(path: Path) -> Any:
     if path.suffix == ".ubj":
         import xgboost
 
-        model = xgboost.XGBRegressor()
+        objective = json.loads(xgboost.Booster(model_file=path).save_config())["learner"]["objective"]["name"]
+        model = xgboost.XGBClassifier() if objective.startswith("binary:") else xgboost.XGBRegressor()
         model.load_model(path)
         return model
     import skops.io
@@ -56,22 +59,45 @@ def to_onnx(estimator: Any, feature_count: int) -> Any:
 
     _register_xgboost()
     options = {id(estimator): {"zipmap": False}} if hasattr(estimator, "predict_proba") else None
-    return convert_sklearn(
+    model = convert_sklearn(
         estimator,
         initial_types=[(INPUT, FloatTensorType([None, feature_count]))],
         target_opset=OPSETS,
         options=options,
     )
+    if type(estimator).__name__ == "XGBClassifier":
+        _begin_at_base_score(model, estimator)
+    return model
+
+
+def _begin_at_base_score(model: Any, estimator: Any) -> None:
+    """Trees add to the logit of the base score; onnxmltools takes the score itself where the first tree has no split."""
+    config = json.loads(estimator.get_booster().save_config())
+    (score,) = json.loads(config["learner"]["learner_model_param"]["base_score"])
+    (trees,) = (node for node in model.graph.node if node.op_type == "TreeEnsembleClassifier")
+    for attribute in trees.attribute:
+        if attribute.name == "base_values":  # there is none where the score is one half
+            attribute.floats[:] = [math.log(score / (1.0 - score))]
 
 
 def _register_xgboost() -> None:
     from onnxmltools.convert.xgboost.operator_converters.XGBoost import convert_xgboost
     from skl2onnx import update_registered_converter
-    from skl2onnx.common.shape_calculator import calculate_linear_regressor_output_shapes
-    from xgboost import XGBRegressor
+    from skl2onnx.common.shape_calculator import (
+        calculate_linear_classifier_output_shapes,
+        calculate_linear_regressor_output_shapes,
+    )
+    from xgboost import XGBClassifier, XGBRegressor
 
     update_registered_converter(
         XGBRegressor, "XGBoostXGBRegressor", calculate_linear_regressor_output_shapes, convert_xgboost
+    )
+    update_registered_converter(
+        XGBClassifier,
+        "XGBoostXGBClassifier",
+        calculate_linear_classifier_output_shapes,
+        convert_xgboost,
+        options={"nocl": [True, False], "zipmap": [True, False, "columns"]},
     )
 
 

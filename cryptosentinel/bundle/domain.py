@@ -62,6 +62,10 @@ class Domain(BaseModel):
         distance: Array = np.sqrt(np.maximum(nearest, 0.0)) / self.mean_distance
         return distance
 
+    def widening(self, dissimilarity: Array) -> Array:
+        """What to multiply sigma by: 1, or for an outlying row how far beyond the threshold it is, `WIDEST` at most."""
+        return np.clip(dissimilarity / self.threshold, 1.0, WIDEST)
+
     @cached_property
     def _arrays(self) -> tuple[Array, Array, Array, Array]:
         prototypes = np.array(self.prototypes).T

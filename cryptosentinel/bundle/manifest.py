@@ -30,16 +30,19 @@ class DataWindow(_Record):
     """The rows a bundle was trained and measured on; with the table versions, they can be read again exactly.
 
     Attributes:
-        start: timestamp of the first training row.
-        holdout_start: timestamp of the first row kept for evaluation.
+        start: timestamp of the first training row; `training_end` of the last.
+        holdout_start: timestamp of the first row of the last block, which was kept for evaluation.
         end: timestamp of the last row.
+        oof_rows: training rows that were also forecast out of fold.
         bars_version: version of the bars table; likewise `features_version`.
     """
 
     start: datetime
+    training_end: datetime
     holdout_start: datetime
     end: datetime
     training_rows: int
+    oof_rows: int
     holdout_rows: int
     bars_version: int
     features_version: int

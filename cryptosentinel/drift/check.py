@@ -11,8 +11,11 @@ from cryptosentinel.bundle import REFERENCE_FILE, Bundle
 from cryptosentinel.config import DriftSettings
 from cryptosentinel.drift.detector import Detector, DriftReport
 from cryptosentinel.drift.ks import KolmogorovSmirnov
-from cryptosentinel.features import FeatureSpec
+from cryptosentinel.errors import BundleFormatError
+from cryptosentinel.features import Feature, FeatureSpec
 from cryptosentinel.storage import FeatureStore
+
+_HOURS_BARS = 72
 
 
 def check_drift(
@@ -23,18 +26,21 @@ def check_drift(
     Rows are taken one horizon apart, so that neighbours share less than the whole of their history.
 
     Returns:
-        The report; None where the bundle has no baseline (the random walk), or another spec's, or there are no rows.
+        The report; None where the bundle has no baseline (the random walk), or another spec's, or is of another
+        release's format, or there are no rows.
 
     Raises:
         BundleDamagedError: the bundle is not as it was written.
     """
-    champion = Bundle.load(bundle)
+    try:
+        champion = Bundle.load(bundle)
+    except BundleFormatError:  # the training that follows replaces it
+        return None
     manifest = champion.manifest
     newest = store.last_timestamp(asset, spec.hash)
     if manifest.spec_hash != spec.hash or REFERENCE_FILE not in manifest.files or newest is None:
         return None
-    # The calendar's features only say when the window was.
-    names = [feature.name for feature in spec.features if feature.feeds_models and feature.group != "calendar"]
+    names = [feature.name for feature in spec.features if feature.feeds_models and _is_compared(feature)]
     reference = pd.read_parquet(champion.file(REFERENCE_FILE), columns=names)
     start = newest - timedelta(days=settings.window_days)
     current = store.read_features(asset, spec.hash, start, columns=names)[names].dropna()
@@ -49,3 +55,12 @@ def check_drift(
         features=detector.detect(reference, current),
         threshold=settings.threshold,
     )
+
+
+def _is_compared(feature: Feature) -> bool:
+    """The calendar only says when the window was, and of what looks back for hours it holds too few values to compare.
+
+    (What has a long warm-up in the other groups is recursive or a ratio, and new with each bar.)
+    """
+    looks_far_back = feature.group in {"volatility", "returns"} and feature.warm_up_bars >= _HOURS_BARS
+    return feature.group != "calendar" and not looks_far_back

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import pandas as pd
 import talib
 from numpy.typing import NDArray
 
@@ -18,6 +19,8 @@ Array = NDArray[np.float64]
 
 # Volatility below this (0.01 basis points a bar) is rounding noise of a market that does not move.
 VOLATILITY_FLOOR = 1e-6
+# Added to a variance before its logarithm: below a third of a basis point a bar, all markets are equally quiet.
+LOG_FLOOR = 1e-9
 
 
 @dataclass
@@ -108,6 +111,26 @@ class Run:
         body = np.log(self.close / self.open)
         return _root(_window_mean(0.5 * self.log_range**2 - (2.0 * np.log(2.0) - 1.0) * body**2, bars))
 
+    def log_volatility(self, bars: int) -> Array:
+        """Logarithm of Garman and Klass's volatility, not below that of a third of a basis point."""
+        return 0.5 * np.log(self.garman_klass_volatility(bars) ** 2 + LOG_FLOOR)
+
+    def absolute_to_root_mean_square(self, bars: int) -> Array:
+        """Mean size of the log returns over their root mean square: 0.8 where they are normal, less where some jump.
+
+        0 where nothing moves.
+        """
+        return _window_mean(np.abs(self.log_return), bars) / self.realised_volatility(bars)
+
+    def log_largest_move(self, bars: int) -> Array:
+        """Logarithm of the largest log return of either sign, not below that of a third of a basis point."""
+        return 0.5 * np.log(talib.MAX(np.abs(self.log_return), bars) ** 2 + LOG_FLOOR)
+
+    def return_to_volatility(self, bars: int) -> Array:
+        """Log return over so many bars in units of what the last 288 bars' volatility makes usual."""
+        moved = np.log(self.close / self.lag(self.close, bars))
+        return moved / (self.realised_volatility(288) * float(np.sqrt(bars)))
+
     @cached_property
     def log_range(self) -> Array:
         """ln(high / low)."""
@@ -150,6 +173,13 @@ class Run:
     def day_of_week(self) -> Array:
         """Monday 0 to Sunday 6 (UTC)."""
         return ((self.seconds // 86_400 + 3) % 7).astype(np.float64)
+
+    def new_york_minute(self) -> Array:
+        """Minute of the day in New York, whose clock, summer time included, crypto markets keep more than UTC."""
+        utc = pd.DatetimeIndex(self.seconds.astype("datetime64[s]"), tz="UTC")
+        local = utc.tz_convert("America/New_York").tz_localize(None).to_numpy("datetime64[m]")
+        minute: Array = (local.astype(np.int64) % 1440).astype(np.float64)
+        return minute
 
     def cyclic(self, period_s: int, wave: Callable[[Array], Array]) -> Array:
         """Sine or cosine of the position within a period that divides the week, Monday 00:00 UTC being 0."""

@@ -21,7 +21,7 @@ from cryptosentinel.market.bars import Interval
 Group = Literal["trend", "bands", "momentum", "returns", "lags", "volatility", "volume", "calendar"]
 
 # Raise it whenever a formula changes: stored features and bundles of another version are then refused, not mixed up.
-SPEC_VERSION = 1
+SPEC_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -122,6 +122,9 @@ FEATURES: tuple[Feature, ...] = (
     *_family("return_lag_{n}", "lags", _LAGS, lambda n: n + 2, True,
              "Log return {n} bars ago", lambda r, n: r.lag(r.log_return, n)),
 
+    *_family("return_{n}_to_volatility", "returns", (36, 72, 288), lambda _: 289, True,
+             "Log return over {n} bars in units of the usual one", lambda r, n: r.return_to_volatility(n)),
+
     Feature("volatility_20", "volatility", 21, True,
             "Annualised standard deviation of 20 log returns", lambda r: r.volatility_annualised(20)),
     *_family("realised_volatility_{n}", "volatility", (6, 12, 36, 288), lambda n: n + 1, True,
@@ -129,6 +132,15 @@ FEATURES: tuple[Feature, ...] = (
     *_family("volatility_{n}_to_288", "volatility", (6, 36), lambda _: 289, True,
              "Log of realised volatility {n} over 288",
              lambda r, n: np.log(r.realised_volatility(n) / r.realised_volatility(288))),
+    *_family("log_volatility_{n}", "volatility", (6, 24, 72, 288), lambda n: n, True,
+             "Log of Garman and Klass's volatility of {n} bars", lambda r, n: r.log_volatility(n)),
+    Feature("log_volatility_a_day_ago", "volatility", 291, True,
+            "Log of Garman and Klass's volatility, 279 to 290 bars ago", lambda r: r.lag(r.log_volatility(12), 279)),
+    Feature("absolute_to_root_mean_square_36", "volatility", 37, True,
+            "Mean absolute log return over their root mean square, 36 bars",
+            lambda r: r.absolute_to_root_mean_square(36)),
+    Feature("log_largest_move_288", "volatility", 289, True,
+            "Log of the largest absolute log return of 288 bars", lambda r: r.log_largest_move(288)),
     Feature("parkinson_volatility_12", "volatility", 12, True,
             "Parkinson's range volatility of 12 bars", lambda r: r.parkinson_volatility(12)),
     Feature("garman_klass_volatility_36", "volatility", 36, True,
@@ -138,15 +150,18 @@ FEATURES: tuple[Feature, ...] = (
 
     *_family("volume_to_usual_{n}", "volume", (1, 12), lambda n: 287 + n, True,
              "Volume of {n} bars against its day: 1 usual, 0 none", lambda r, n: r.volume_to_usual(n)),
-    *_family("close_location_volume_{n}", "volume", (3, 12), lambda n: 287 + n, True,
+    *_family("close_location_volume_{n}", "volume", (3, 6, 12, 36), lambda n: 287 + n, True,
              "Where {n} closes lie in their range, by volume", lambda r, n: r.volume_pressure(r.close_location, n)),
-    Feature("signed_volume_6", "volume", 293, True,
-            "Volume of 6 bars, each with its return's sign", lambda r: r.volume_pressure(np.sign(r.log_return), 6)),
+    *_family("signed_volume_{n}", "volume", (6, 36), lambda n: 287 + n, True,
+             "Volume of {n} bars, each with its return's sign",
+             lambda r, n: r.volume_pressure(np.sign(r.log_return), n)),
 
     Feature("hour", "calendar", 1, False,
             "Hour of the day, UTC", lambda r: r.hour()),
     Feature("day_of_week", "calendar", 1, False,
             "Monday 0 to Sunday 6, UTC", lambda r: r.day_of_week()),
+    Feature("new_york_minute", "calendar", 1, True,
+            "Minute of the day in New York", lambda r: r.new_york_minute()),
     Feature("is_weekend", "calendar", 1, True,
             "1 on Saturday and Sunday, UTC", lambda r: (r.day_of_week() >= 5).astype(np.float64)),
     Feature("day_sin", "calendar", 1, True,

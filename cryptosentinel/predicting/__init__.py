@@ -7,7 +7,9 @@ from cryptosentinel.predicting.describe import (
     is_outlying,
     record,
 )
+from cryptosentinel.predicting.forecasts import forecast_frame
 from cryptosentinel.predicting.predictor import Answer, BundlePredictor, Predictor, Rows, answer_with
+from cryptosentinel.predicting.settling import outcomes
 from cryptosentinel.predicting.step import PredictReport, predict
 
 __all__ = [
@@ -18,9 +20,11 @@ __all__ = [
     "Rows",
     "answer_with",
     "describe_forecast",
+    "forecast_frame",
     "forecast_records",
     "forecast_table",
     "is_outlying",
+    "outcomes",
     "predict",
     "record",
 ]

@@ -62,20 +62,29 @@ def make_forecast(
     answer = predictor.infer(rows)
     if refusal := expired_model(answer.data_end, settings, now=now):
         return refusal
-    return _unsettled(answer, rows.close, asset, made_at, spec)
+    return forecast_frame(answer, rows.close, asset, pd.DatetimeIndex([made_at]), spec)
 
 
-def _unsettled(
-    answer: Answer, close: NDArray[np.float64], asset: str, made_at: datetime, spec: FeatureSpec
+def forecast_frame(
+    answer: Answer, close: NDArray[np.float64], asset: str, made_at: pd.DatetimeIndex, spec: FeatureSpec
 ) -> pd.DataFrame:
-    """A predictor's answer to one row as a row of the forecast log."""
+    """A predictor's answer as rows of the forecast log, not settled yet.
+
+    Args:
+        answer: for n rows.
+        close: the last price of each, shape (n,).
+        asset: whose price.
+        made_at: when each bar closed, in UTC, n of them.
+        spec: of the features asked with.
+    """
     inference = answer.inference
+    names, prices = list(inference.by_model), np.column_stack(list(inference.by_model.values())).tolist()
     frame = pd.DataFrame(
         {
-            "forecast_id": forecast_id(asset, spec, answer.horizon_bars, made_at),
+            "forecast_id": [forecast_id(asset, spec, answer.horizon_bars, time) for time in made_at],
             "asset": asset,
-            "made_at": pd.Timestamp(made_at),
-            "target_at": pd.Timestamp(made_at + answer.horizon_bars * spec.interval.delta),
+            "made_at": made_at,
+            "target_at": made_at + answer.horizon_bars * spec.interval.delta,
             "price": close,
             "predicted_price": inference.predicted_price,
             "sigma": inference.sigma,
@@ -87,7 +96,7 @@ def _unsettled(
             "dissimilarity": inference.dissimilarity,
             "outlying": inference.outlying,
             "champion": inference.champion,
-            "by_model": json.dumps({name: float(prices[0]) for name, prices in inference.by_model.items()}),
+            "by_model": [json.dumps(dict(zip(names, row, strict=True))) for row in prices],
             "bundle_version": answer.bundle_version,
         }
     )

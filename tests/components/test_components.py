@@ -22,6 +22,7 @@ from components.train.component import train
 from cryptosentinel.config import Settings, load_settings
 from cryptosentinel.errors import BundleDamagedError, NotEnoughDataError, ServingError
 from cryptosentinel.features import FeatureSpec
+from cryptosentinel.forecasting.volatility import VOLATILITY_MODELS
 from cryptosentinel.market.bars import Interval
 from cryptosentinel.workspace import Workspace, open_workspace
 
@@ -31,8 +32,12 @@ SMALL = {
     "market.source": "simulated",
     "training.window_days": 1,
     "training.min_rows": 50,
+    "training.folds": 2,
+    "training.holdout_share": 0.3,  # 84 rows, worth 14 outcomes
     "training.candidates": "random_walk,ridge",
+    "gate.min_independent_labels": 10,
 }
+PARTS = ["direction", "ridge", "random_walk", "regime", *VOLATILITY_MODELS]
 
 
 @dataclass
@@ -84,7 +89,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, list[Any]]:
     """Data, and one trained folder a part."""
     run = new_run(tmp_path_factory.mktemp("trained"))
     run.data()
-    return run, run.parts(["direction", "ridge", "random_walk", "regime"])
+    return run, run.parts(PARTS)
 
 
 def test_ingest_brings_the_window_and_what_its_first_row_needs_to_warm_up(tmp_path: Path) -> None:
@@ -136,8 +141,8 @@ def test_drift_pins_what_to_train_on(trained: tuple[Run, list[Any]]) -> None:
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"training.min_rows": 5_000}, "not training: 282 complete rows, 6,258 are needed"),
-        ({"training.window_days": 0.1}, "not training: 22 complete rows, 70 are needed"),
+        ({"training.min_rows": 5_000}, "not training: 282 complete rows, 7,169 are needed"),
+        ({"training.window_days": 0.1}, "not training: 22 complete rows, 155 are needed"),
     ],
     ids=["min_rows", "short window"],
 )
@@ -158,41 +163,87 @@ def test_a_part_carries_its_settings(tmp_path: Path) -> None:
     part = json.loads((Path(model.path) / "part.json").read_text())
     assert model.metadata["preset"] == "classic"
     assert (part["name"], part["model"]["target"]) == ("random_forest", "log_return")  # by default: standardised
-    assert part["data"]["holdout_rows"] == 56
+    assert part["data"]["holdout_rows"] == 84
 
 
-def test_evaluate_measures_every_candidate_and_names_the_best(trained: tuple[Run, list[Any]]) -> None:
+def test_evaluate_chooses_and_measures(trained: tuple[Run, list[Any]]) -> None:
     run, models = trained
-    best, outputs = run.call(evaluate, models=models)
+    weight, outputs = run.call(evaluate, models=models, snapshot=run.call(drift)[0])
     measured = json.loads(Path(outputs["evaluation"].path).read_text())
-    assert best == min(measured["candidates"], key=lambda name: measured["candidates"][name]["rmse"])
-    assert set(measured["candidates"]) == {"random_walk", "ridge"}
-    assert outputs["metrics"].metadata["rmse"] == measured["candidates"][best]["rmse"]
+    assert weight == measured["choices"]["shrinkage"]
+    assert {"random_walk", "ridge", "blend", "shrunk", "continued"} <= set(measured["candidates"])
+    figures = outputs["metrics"].metadata
+    assert figures["pinball_bp"] == measured["spread"]["model"]["pinball_bp"]
+    assert figures["direction_brier"] == measured["direction"]["brier"]
     matrix = outputs["direction"].metadata["confusionMatrix"]
-    assert sum(sum(row["row"]) for row in matrix["rows"]) == 56
+    assert sum(sum(row["row"]) for row in matrix["rows"]) == 84
     report = Path(outputs["report"].path).read_text()
     assert "ridge" in report
     assert "random_walk" in report
+
+
+def test_evaluate_holds_the_field_against_the_champion(trained: tuple[Run, list[Any]]) -> None:
+    run, models = trained
+    _, outputs = run.call(evaluate, models=models, snapshot=run.call(drift)[0])
+    evidence = json.loads(Path(outputs["evaluation"].path).read_text())["evidence"]
+    assert (evidence["champion"]["name"], evidence["champion"]["rows"]) == ("version 0", 84)
+    assert evidence["data_age_s"] == 35 * 60, "the newest outcome is that of the bar 35 minutes ago"
+
+
+def test_a_champion_of_another_format_gives_way_to_the_random_walk(
+    tmp_path: Path, trained: tuple[Run, list[Any]]
+) -> None:
+    _, models = trained
+    run = new_run(tmp_path)
+    run.data()
+    champion = run.workspace.champion_bundle()
+    old = json.loads((champion / "manifest.json").read_text()) | {"format_version": 1}
+    registry = run.workspace.storage.registry
+    (champion / "manifest.json").write_text(json.dumps(old))
+    registered = registry.register(champion, metrics={}, verdict="of an older release")
+    registry.promote(registered.version, expected=0)
+    assert run.call(drift)[0], "rows are pinned"
+    _, measured = run.call(evaluate, models=models, snapshot=run.call(drift)[0])
+    assert not json.loads(Path(measured["evaluation"].path).read_text())["evidence"]["champion"]["trained"]
+    (version, promoted), _ = run.call(register, models=models, evaluation=measured["evaluation"])
+    assert promoted
+    assert run.workspace.champion().version == version
 
 
 def test_register_makes_a_version_and_moves_the_champion_if_the_gate_says_so(
     trained: tuple[Run, list[Any]], capfd: pytest.CaptureFixture[str]
 ) -> None:
     run, models = trained
-    _, measured = run.call(evaluate, models=models)
+    _, measured = run.call(evaluate, models=models, snapshot=run.call(drift)[0])
     (version, promoted), outputs = run.call(register, models=models, evaluation=measured["evaluation"])
     assert (version, promoted) == (1, True)
     assert run.workspace.champion().version == 1
     assert "bitcoin, 30 minutes ahead" in Path(outputs["card"].path).read_text()
-    assert outputs["metrics"].metadata == {"version": 1, "promoted": 1.0}
+    figures = outputs["metrics"].metadata
+    assert (figures["version"], figures["promoted"]) == (1, 1.0)
+    assert figures["gate_rows"] == 84
     assert "version 1 promoted" in capfd.readouterr().out
 
 
+def test_a_refused_bundle_is_registered_and_the_champion_stays(tmp_path: Path, trained: tuple[Run, list[Any]]) -> None:
+    _, models = trained
+    run = new_run(tmp_path, **{"gate.min_independent_labels": 15})
+    run.data()
+    snapshot, _ = run.call(drift)
+    _, measured = run.call(evaluate, models=models, snapshot=snapshot)
+    (version, promoted), outputs = run.call(register, models=models, evaluation=measured["evaluation"])
+    assert (version, promoted) == (1, False)
+    assert run.workspace.champion().version == 0
+    card = Path(outputs["card"].path).read_text()
+    assert "**Verdict: refused.**" in card
+    assert "only 14 unseen outcomes" in card
+
+
 def test_drift_refuses_a_champion_that_is_damaged(tmp_path: Path, trained: tuple[Run, list[Any]]) -> None:
-    run, models = trained
+    _, models = trained
     other = new_run(tmp_path)
     other.data()
-    _, measured = run.call(evaluate, models=models)
+    _, measured = other.call(evaluate, models=models, snapshot=other.call(drift)[0])
     other.call(register, models=models, evaluation=measured["evaluation"])
     champion = other.workspace.storage.registry.champion()
     assert champion is not None

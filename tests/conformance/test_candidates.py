@@ -14,6 +14,7 @@ from cryptosentinel.bundle import load_native, merge_onnx, save_native, to_onnx
 from cryptosentinel.forecasting import CANDIDATES, Candidate, Dataset
 from cryptosentinel.forecasting.candidates import Preset, Setup, make_direction_classifier, predict_log_return
 from cryptosentinel.forecasting.regimes import fit_regimes
+from cryptosentinel.forecasting.volatility import VOLATILITY_MODELS, volatility_target
 from tests.forecasting.builders import make_dataset, stress_rows
 
 PRESETS: tuple[Preset, ...] = get_args(Preset)
@@ -80,9 +81,10 @@ def test_a_candidate_learns_what_there_is_to_learn(candidate: Candidate, preset:
     X = rows.X.copy()
     X[:, 0] = rows.y / rows.scale
     planted = replace(rows, X=X)
-    training, holdout = planted.split(0.3)
-    forecast = predict_log_return(candidate, preset, fit(candidate, preset, training), holdout.X, holdout.scale)
-    assert np.corrcoef(forecast, holdout.y)[0, 1] > 0.5
+    cut = int(len(rows) * 0.7)
+    training, later = planted.rows(slice(0, cut - rows.horizon_bars)), planted.rows(slice(cut, None))
+    forecast = predict_log_return(candidate, preset, fit(candidate, preset, training), later.X, later.scale)
+    assert np.corrcoef(forecast, later.y)[0, 1] > 0.5
 
 
 def test_the_random_walk_says_that_the_price_stays() -> None:
@@ -94,13 +96,38 @@ def test_the_random_walk_says_that_the_price_stays() -> None:
 
 @every_preset
 def test_the_direction_classifier_keeps_its_answers(preset: Preset, tmp_path: Path) -> None:
-    rows = rows_for(preset)
+    rows = make_dataset(3_600) if preset == "default" else rows_for(preset)
     classifier = make_direction_classifier(Setup(preset, len(rows), 0, threads=1)).fit(rows.X, rows.y > 0)
     X = stress_rows(rows, 10_000)
     expected = classifier.predict_proba(X)
+    assert np.ptp(expected[:, 1]) > 0, "it says the same of every row"
     np.testing.assert_allclose(run(to_onnx(classifier, COLUMNS), X, "probabilities"), expected, atol=1e-5)
     loaded = load_native(save_native(classifier, tmp_path, "direction"))
     np.testing.assert_array_equal(loaded.predict_proba(X), expected)
+
+
+@pytest.mark.parametrize("count", [200, 1_300])
+@pytest.mark.parametrize("share", [0.3, 0.5])
+def test_a_direction_classifier_that_finds_nothing_to_split_on_keeps_its_answers(count: int, share: float) -> None:
+    rows = make_dataset().rows(slice(0, count))
+    up = np.argsort(np.argsort(rows.y)) >= round(count * (1 - share))
+    classifier = make_direction_classifier(Setup("default", count, 0, threads=1)).fit(rows.X, up)
+    expected = classifier.predict_proba(rows.X)
+    assert expected[:, 1].mean() == pytest.approx(share, abs=0.02)
+    np.testing.assert_allclose(run(to_onnx(classifier, COLUMNS), rows.X, "probabilities"), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", VOLATILITY_MODELS)
+def test_a_volatility_model_keeps_its_answers_and_stays_within_reason(name: str, tmp_path: Path) -> None:
+    rows = make_dataset()
+    model = VOLATILITY_MODELS[name](Setup("default", len(rows), 0, threads=1), rows.names)
+    model.fit(rows.X, volatility_target(rows))
+    X = stress_rows(rows, 10_000)
+    expected = model.predict(X)
+    assert np.ptp(expected) > 0, "it says the same of every row"
+    assert np.ptp(expected) < np.log(100), "the wildest row is not a hundred times as wild as the calmest"
+    np.testing.assert_allclose(run(to_onnx(model, COLUMNS), X, "variable").reshape(-1), expected, atol=1e-5)
+    np.testing.assert_array_equal(load_native(save_native(model, tmp_path, name)).predict(X), expected)
 
 
 def test_the_regimes_keep_their_answers(tmp_path: Path) -> None:
@@ -117,9 +144,14 @@ def test_models_in_one_graph_answer_as_each_alone() -> None:
     X = stress_rows(rows, 500)
     classifier = make_direction_classifier(Setup("default", len(rows), 0, threads=1)).fit(rows.X, rows.y > 0)
     pipeline, _ = fit_regimes(rows.X, rows.names, 0)
+    volatilities = {
+        name: make(Setup("default", len(rows), 0, threads=1), rows.names).fit(rows.X, volatility_target(rows))
+        for name, make in VOLATILITY_MODELS.items()
+    }
     graphs = {
         **{c.name: (to_onnx(fit(c, "default", rows), COLUMNS), "variable") for c in LEARNERS},
         "twin": (to_onnx(fit(CANDIDATES["ridge"], "default", rows), COLUMNS), "variable"),
+        **{name: (to_onnx(model, COLUMNS), "variable") for name, model in volatilities.items()},
         "direction": (to_onnx(classifier, COLUMNS), "probabilities"),
         "regime": (to_onnx(pipeline, COLUMNS), "label"),
     }

@@ -10,7 +10,7 @@ import pandas as pd
 from hypothesis import strategies as st
 
 from cryptosentinel.features import FeatureSpec, compute_features
-from cryptosentinel.market.bars import Interval, make_bars
+from cryptosentinel.market.bars import PRICES, Interval, make_bars
 from cryptosentinel.storage import Written
 from tests.builders import FIVE, T0, MemoryStore
 
@@ -73,6 +73,17 @@ def differing(left: np.ndarray, right: np.ndarray, tolerance: float, names: Sequ
     close = np.abs(left - right) <= tolerance * np.maximum(1.0, np.abs(left))
     same = close | (np.isnan(left) & np.isnan(right))
     return [name for name, fine in zip(names, np.atleast_2d(same).all(axis=0), strict=True) if not fine]
+
+
+def seeing_ahead(bars: pd.DataFrame, row: int, seed: int, spec: FeatureSpec = SPEC) -> list[str]:
+    """Which features change at or before a row when all that happens after it is something else."""
+    columns = [*PRICES, "volume"]
+    other = bars.copy()
+    other.loc[row + 1 :, columns] = make_rough_bars(3_000, seed=seed, price=7.0)[columns].to_numpy()[
+        : len(bars) - row - 1
+    ]
+    left, right = (compute_features(frame, spec)[spec.names].to_numpy(np.float64)[: row + 1] for frame in (bars, other))
+    return differing(left, right, 0.0, spec.names)
 
 
 class MemoryFeatureStore(MemoryStore):

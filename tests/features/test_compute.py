@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,13 @@ from hypothesis import strategies as st
 from cryptosentinel.features import FEATURES, FeatureSpec, compute_features, compute_target
 from cryptosentinel.market.bars import PRICES, Interval, make_bars
 from tests.builders import FIVE, make_random_bars
-from tests.features.builders import SPEC, differing, make_rough_bars, one_row, rough_bars
+from tests.features.builders import SPEC, differing, one_row, rough_bars, seeing_ahead
 
 properties = settings(max_examples=25, deadline=None, derandomize=True)
 seeds = st.integers(0, 2**32 - 1)
+
+PRESSURES = [name for name in SPEC.names if name.startswith(("close_location_volume_", "signed_volume_"))]
+LOG_VOLATILITIES = [name for name in SPEC.names if name.startswith("log_volatility_")]
 
 
 def values(bars: pd.DataFrame, spec: FeatureSpec = SPEC) -> np.ndarray:
@@ -32,11 +36,7 @@ def without(bars: pd.DataFrame, *rows: int) -> pd.DataFrame:
 def test_what_happens_after_a_bar_changes_no_feature_at_or_before_it(
     bars: pd.DataFrame, where: float, seed: int
 ) -> None:
-    t = int(where * (len(bars) - 2))
-    other = bars.copy()
-    overwritten = make_rough_bars(3_000, seed=seed, price=7.0)[[*PRICES, "volume"]].to_numpy()[: len(bars) - t - 1]
-    other.loc[t + 1 :, [*PRICES, "volume"]] = overwritten
-    np.testing.assert_array_equal(values(bars)[: t + 1], values(other)[: t + 1])
+    assert seeing_ahead(bars, int(where * (len(bars) - 2)), seed) == []
 
 
 @properties
@@ -113,7 +113,7 @@ def test_missing_volume_counts_as_usual_and_as_neither_bought_nor_sold() -> None
     bars = make_random_bars(700).assign(volume=np.nan)
     row = compute_features(bars, SPEC).iloc[-1]
     assert row[["volume_to_usual_1", "volume_to_usual_12"]].tolist() == pytest.approx([1, 1], abs=1e-12)
-    assert row[["close_location_volume_3", "close_location_volume_12", "signed_volume_6"]].tolist() == [0, 0, 0]
+    assert (row[PRESSURES] == 0).all()
     assert row[SPEC.model_names].notna().all()
 
 
@@ -124,6 +124,11 @@ def test_a_market_that_does_not_move_is_neutral() -> None:
     assert last["rsi_14"] == 50
     assert last["bollinger_position"] == 0.5
     assert last["volatility_6_to_288"] == 0
+    assert (last[[f"return_{n}_to_volatility" for n in (36, 72, 288)]] == 0).all()
+    assert last["absolute_to_root_mean_square_36"] == 0
+    quietest = np.log(1e-9) / 2
+    assert last["log_largest_move_288"] == pytest.approx(quietest, abs=1e-12)
+    assert last[LOG_VOLATILITIES].tolist() == pytest.approx([quietest] * len(LOG_VOLATILITIES), abs=1e-3)
     assert last[SPEC.model_names].notna().all()
 
 
@@ -133,6 +138,42 @@ def test_a_day_without_trade_after_a_busy_one_is_a_day_without_trade() -> None:
     bars.loc[900:, "volume"] = 0.0
     last = compute_features(bars, SPEC).iloc[-1]
     assert last["volume_to_usual_12"] == 1, "there is no usual volume to compare with"
+    assert (last[PRESSURES] == 0).all()
+
+
+@properties
+@given(rough_bars())
+def test_a_warm_feature_is_a_number_whatever_the_market_does(bars: pd.DataFrame) -> None:
+    run = (bars["timestamp"].diff() != FIVE.delta).cumsum()
+    age = bars.groupby(run).cumcount().to_numpy() + 1
+    for feature, column in zip(FEATURES, values(bars).T, strict=True):
+        np.testing.assert_array_equal(np.isfinite(column), age >= feature.warm_up_bars, feature.name)
+
+
+def test_the_largest_move_is_one_of_either_sign() -> None:
+    bars = make_random_bars(700)
+    for factor in (1.5, 1 / 1.5):
+        moved = bars.assign(**{name: bars[name] * np.where(bars.index < 500, 1.0, factor) for name in PRICES})
+        column = compute_features(moved, SPEC)["log_largest_move_288"]
+        assert column[500] == pytest.approx(np.log(np.log(1.5)), abs=0.02)
+        assert (column[500:] == column[500]).all()
+
+
+@pytest.mark.parametrize(
+    ("interval", "begin", "minutes"),
+    [
+        ("5m", datetime(2025, 3, 9, 6, 50, tzinfo=UTC), [110, 115, 180, 185]),
+        ("5m", datetime(2025, 11, 2, 5, 50, tzinfo=UTC), [110, 115, 60, 65]),
+        ("5m", datetime(2025, 7, 1, 3, 50, tzinfo=UTC), [1430, 1435, 0, 5]),
+        ("1h", datetime(2025, 3, 9, 5, tzinfo=UTC), [0, 60, 180, 240]),
+        ("1h", datetime(2025, 11, 2, 4, tzinfo=UTC), [0, 60, 60, 120]),
+    ],
+    ids=["spring", "autumn", "midnight", "spring by the hour", "autumn by the hour"],
+)
+def test_new_york_s_clock_keeps_summer_time(interval, begin: datetime, minutes: list[int]) -> None:
+    spec = FeatureSpec(Interval(interval))
+    bars = make_random_bars(4, interval=spec.interval, start=begin)
+    assert compute_features(bars, spec)["new_york_minute"].tolist() == minutes
 
 
 def test_one_wild_bar_does_not_colour_the_calm_after_it() -> None:

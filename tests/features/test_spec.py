@@ -14,7 +14,7 @@ from tests.builders import FIVE, T0
 
 SPEC = FeatureSpec(FIVE)
 
-HASH = "f53ad39837c382f1f186cf8c84cb58d759cd11498a2bdaa8d88f2f951a4a5226"
+HASH = "df3a4dbc2980a4bed21f4b3589b795e6061842226b2d7ef68ce2597d699b08d2"
 GOLDEN: dict[str, float] = {
     "sma_5": 115.31569791364,
     "sma_10": 114.86027056764,
@@ -49,6 +49,9 @@ GOLDEN: dict[str, float] = {
     "return_lag_3": 0.0019531682072953,
     "return_lag_5": 0.0040781170062059,
     "return_lag_10": -0.00043082331808461,
+    "return_36_to_volatility": -1.2855969019805,
+    "return_72_to_volatility": 1.2138646833456,
+    "return_288_to_volatility": 1.023695471005,
     "volatility_20": 1.3499720605165,
     "realised_volatility_6": 0.0027559137155095,
     "realised_volatility_12": 0.0025668128349428,
@@ -56,16 +59,27 @@ GOLDEN: dict[str, float] = {
     "realised_volatility_288": 0.00504374015979,
     "volatility_6_to_288": -0.60439885727217,
     "volatility_36_to_288": -0.11509753460178,
+    "log_volatility_6": -5.3154849063039,
+    "log_volatility_24": -5.2217832738528,
+    "log_volatility_72": -5.1910784555171,
+    "log_volatility_288": -5.1613147342246,
+    "log_volatility_a_day_ago": -5.0954099110799,
+    "absolute_to_root_mean_square_36": 0.83654472643282,
+    "log_largest_move_288": -4.2983670948945,
     "parkinson_volatility_12": 0.0042796274116508,
     "garman_klass_volatility_36": 0.0053756451660908,
     "range": 0.0086656680777585,
     "volume_to_usual_1": 1.2400923662227,
     "volume_to_usual_12": 1.1913093073764,
     "close_location_volume_3": 0.062090270661317,
+    "close_location_volume_6": 0.30301615647674,
     "close_location_volume_12": 0.3431445461445,
+    "close_location_volume_36": 0.05037303405847,
     "signed_volume_6": 0.30498570249082,
+    "signed_volume_36": -0.2088865542779,
     "hour": 10.0,
     "day_of_week": 2.0,
+    "new_york_minute": 315.0,
     "is_weekend": 0.0,
     "day_sin": 0.442288690219,
     "day_cos": -0.89687274153269,

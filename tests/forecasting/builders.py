@@ -9,20 +9,25 @@ from typing import Any
 
 import numpy as np
 
-from cryptosentinel.bundle import Bundle
+from cryptosentinel.bundle import Bundle, Gate
 from cryptosentinel.config import Settings, load_settings
 from cryptosentinel.features import SCALE_FEATURE, featurize
 from cryptosentinel.forecasting import (
     Dataset,
+    Evaluation,
     Snapshot,
     assemble_bundle,
     evaluate,
     judge,
     load_dataset,
+    next_look,
     part_names,
+    read_unseen,
     take_snapshot,
     train_part,
 )
+from cryptosentinel.forecasting.dataset import lay_out
+from cryptosentinel.forecasting.evidence import Incumbent
 from tests.builders import T0, make_random_bars
 from tests.features.builders import SPEC, MemoryFeatureStore
 
@@ -31,7 +36,9 @@ SNAPSHOT = Snapshot(end=T0, window_days=90, bars_version=3, features_version=4)
 
 
 def make_settings(**training: Any) -> Settings:
-    return load_settings(environ={}, overrides={"training": {"min_rows": 100, **training}})
+    """Settings under which a week of rows can be trained on, and a day and a half of unseen ones judged."""
+    given = {"training": {"min_rows": 100, "folds": 2, **training}, "gate": {"min_independent_labels": 50}}
+    return load_settings(environ={}, overrides=given)
 
 
 @cache
@@ -50,7 +57,15 @@ def with_leak(rows: Dataset, name: str = "rsi_14") -> Dataset:
 
 
 def with_shuffled_targets(rows: Dataset, seed: int = 0) -> Dataset:
-    return replace(rows, y=np.random.default_rng(seed).permutation(rows.y))
+    """The same rows, each with some other row's future, and no trend, which shuffling would leave for all to see."""
+    order = np.random.default_rng(seed).permutation(len(rows))
+    return replace(rows, y=rows.y[order] - rows.y.mean(), realised=rows.realised[order])
+
+
+def last_block_of(rows: Dataset, settings: Settings) -> tuple[Dataset, Dataset]:
+    """The rows before the last block that models are fitted on, and the last block."""
+    last = lay_out(rows, settings.training).last
+    return rows.rows(last.train), rows.rows(last.test)
 
 
 def stress_rows(rows: Dataset, count: int, seed: int = 0) -> np.ndarray:
@@ -73,13 +88,25 @@ def train_all(rows: Dataset, folder: Path, settings: Settings) -> list[Path]:
     return folders
 
 
-def make_bundle(path: Path, folders: list[Path], settings: Settings, *, simulated: bool = True) -> Bundle:
-    evaluation = evaluate(folders)
+def evaluate_parts(
+    folders: list[Path], rows: Dataset, settings: Settings, *, incumbent: Incumbent | None = None
+) -> Evaluation:
+    return evaluate(folders, read_unseen(folders, rows), settings.forecast, data_age_s=60.0, incumbent=incumbent)
+
+
+def judge_first(evaluation: Evaluation, settings: Settings) -> Gate:
+    """The gate's answer at its first look."""
+    return judge(evaluation.evidence, next_look([], evaluation.data.end, settings.gate), settings.gate)
+
+
+def make_bundle(
+    path: Path, folders: list[Path], evaluation: Evaluation, settings: Settings, *, simulated: bool = True
+) -> Bundle:
     return assemble_bundle(
         path,
         folders=folders,
         evaluation=evaluation,
-        gate=judge(evaluation),
+        gate=judge_first(evaluation, settings),
         spec=SPEC,
         settings=settings,
         market="bitcoin-usd-5m-simulated",

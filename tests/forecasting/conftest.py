@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from cryptosentinel.bundle import Bundle
-from tests.forecasting.builders import make_bundle, make_dataset, make_settings, train_all
+from cryptosentinel.forecasting import Evaluation
+from tests.forecasting.builders import evaluate_parts, make_bundle, make_dataset, make_settings, train_all
 
 
 @pytest.fixture(scope="session")
@@ -17,6 +18,12 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 @pytest.fixture(scope="session")
-def bundle(parts: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+def evaluation(parts: list[Path]) -> Evaluation:
+    """What was chosen and measured of them, without a champion to compare with."""
+    return evaluate_parts(parts, make_dataset(), make_settings())
+
+
+@pytest.fixture(scope="session")
+def bundle(parts: list[Path], evaluation: Evaluation, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """The bundle made of them. Tests only read it."""
-    return make_bundle(tmp_path_factory.mktemp("bundles") / "noise", parts, make_settings())
+    return make_bundle(tmp_path_factory.mktemp("bundles") / "noise", parts, evaluation, make_settings())

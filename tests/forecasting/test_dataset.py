@@ -1,18 +1,16 @@
-"""What a training run sees: complete rows, exactly as they were, split in time with nothing leaking across."""
+"""What a training run sees: complete rows, exactly as they were."""
 
 from __future__ import annotations
 
-from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from cryptosentinel.errors import NotEnoughDataError
-from cryptosentinel.features import featurize
+from cryptosentinel.features import compute_features, featurize
 from cryptosentinel.forecasting import Dataset, enough_rows, load_dataset, take_snapshot
+from cryptosentinel.forecasting.dataset import lay_out, make_dataset
 from cryptosentinel.market.bars import PRICES
 from cryptosentinel.storage import DeltaFeatureStore
 from tests.builders import FIVE, make_random_bars
@@ -43,8 +41,10 @@ def test_rows_are_those_with_every_feature_and_a_target() -> None:
     closes = bars["close"].to_numpy()
     np.testing.assert_allclose(rows.y, np.log(closes[WARM - 1 + HORIZON :] / closes[WARM - 1 : -HORIZON]))
     np.testing.assert_array_equal(rows.close, closes[WARM - 1 : -HORIZON])
-    squares = np.diff(np.log(closes))[WARM - 37 : WARM - 1] ** 2
-    assert rows.scale[0] == pytest.approx(np.sqrt(squares.mean() * HORIZON))
+    moves = np.diff(np.log(closes))
+    assert rows.scale[0] == pytest.approx(np.sqrt((moves[WARM - 37 : WARM - 1] ** 2).mean() * HORIZON))
+    assert rows.realised[0] == pytest.approx(np.sqrt((moves[WARM - 1 : WARM - 1 + HORIZON] ** 2).sum()))
+    assert rows.history["last_return"][0] == pytest.approx(np.log(closes[WARM - 1] / closes[WARM - 1 - HORIZON]))
 
 
 def test_no_row_reaches_over_a_gap() -> None:
@@ -83,8 +83,10 @@ def test_a_snapshot_gives_the_same_rows_whatever_happens_afterwards(tmp_path: Pa
     featurize(store, SPEC, ASSET, touched_from=bars["timestamp"][500].to_pydatetime())
     store.maintain()
     again = load_dataset(store, SPEC, ASSET, type(snapshot).model_validate_json(snapshot.model_dump_json()), HORIZON)
-    for name in ("timestamps", "X", "y", "scale", "close"):
+    for name in ("timestamps", "X", "y", "realised", "scale", "close"):
         np.testing.assert_array_equal(getattr(before, name), getattr(again, name))
+    for name, values in before.history.items():
+        np.testing.assert_array_equal(values, again.history[name])
     assert not np.array_equal(load(store).close[: len(before)], before.close)
 
 
@@ -97,32 +99,38 @@ def test_rows_are_counted_before_anything_is_trained() -> None:
     store = featurized(make_random_bars(800))
     chosen = make_settings(min_rows=100)
     usable, needed = enough_rows(store, SPEC, ASSET, take_snapshot(store, SPEC, ASSET, 90), chosen)
-    assert usable == len(load(store))
-    assert needed == 133  # (100 + 6) / 0.8, rounded up
-    training, _ = load(store).rows(slice(0, needed)).split(chosen.training.holdout_share)
-    assert len(training) >= 100
+    rows = load(store)
+    assert usable == len(rows)
+    assert needed == 148  # (100 + 6 of the horizon + 12 of the embargo) / 0.8, rounded up
+    assert lay_out(rows.rows(slice(0, needed)), chosen.training).last.train.stop >= 100
 
 
-def make_rows(steps: list[int], horizon: int) -> Dataset:
-    """Rows at a distance of so many bars from each other."""
-    n = len(steps)
-    stamps = np.datetime64("2025-01-01", "ms") + np.cumsum(steps) * np.timedelta64(300_000, "ms")
-    return Dataset(stamps, np.zeros((n, 1), np.float32), np.zeros(n), np.ones(n), np.ones(n), ("x",), horizon)
+def test_history_reaches_back_beyond_the_window() -> None:
+    bars = make_random_bars(1_500)
+    whole, day = load(featurized(bars)), load(featurized(bars), window_days=1)
+    for name, values in day.history.items():
+        np.testing.assert_array_equal(values, whole.history[name][-len(day) :], err_msg=name)
 
 
-@settings(deadline=None, derandomize=True)
-@given(
-    st.lists(st.sampled_from([1, 1, 1, 1, 2, 50]), min_size=0, max_size=300),
-    st.integers(1, 30),
-    st.floats(0.01, 0.99),
-)
-def test_no_target_of_a_training_row_reaches_the_holdout(steps: list[int], horizon: int, share: float) -> None:
-    rows = make_rows(steps, horizon)
-    training, holdout = rows.split(share)
-    assert len(holdout) == int(len(rows) * share)
-    assert len(training) == max(len(rows) - len(holdout) - horizon, 0)
-    np.testing.assert_array_equal(holdout.timestamps, rows.timestamps[len(rows) - len(holdout) :])
-    np.testing.assert_array_equal(training.timestamps, rows.timestamps[: len(training)])
-    if len(training) and len(holdout):
-        reach = training.timestamps[-1] + horizon * np.timedelta64(timedelta(minutes=5))
-        assert reach < holdout.timestamps[0]
+def test_some_of_the_rows_are_those_rows_in_every_column() -> None:
+    rows = load(featurized(make_random_bars(900)))
+    odd = np.arange(len(rows)) % 2 == 1
+    picked = rows.rows(odd)
+    for name in ("timestamps", "X", "y", "realised", "scale", "close"):
+        np.testing.assert_array_equal(getattr(picked, name), getattr(rows, name)[odd], err_msg=name)
+    assert picked.history.keys() == rows.history.keys()
+    for name, values in picked.history.items():
+        np.testing.assert_array_equal(values, rows.history[name][odd], err_msg=name)
+    assert (picked.names, picked.interval, picked.horizon_bars) == (rows.names, rows.interval, rows.horizon_bars)
+
+
+def test_bars_without_features_and_features_without_bars_make_no_rows() -> None:
+    bars = make_random_bars(700)
+    features = compute_features(bars, SPEC)
+    rows = make_dataset(bars.drop(index=[650, 651]), features.drop(index=[600]), SPEC, HORIZON)
+    expected = bars["timestamp"].drop(index=[600, 650, 651]).to_numpy("datetime64[ms]")
+    np.testing.assert_array_equal(rows.timestamps, expected)
+    at = {stamp: number for number, stamp in enumerate(bars["timestamp"].to_numpy("datetime64[ms]"))}
+    own = [at[stamp] for stamp in rows.timestamps]
+    np.testing.assert_array_equal(rows.X, features[SPEC.model_names].to_numpy(np.float32)[own])
+    np.testing.assert_array_equal(rows.close, bars["close"].to_numpy()[own])

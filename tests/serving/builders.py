@@ -116,9 +116,11 @@ def make_trained(path: Path, *, lean: float = 0.0, seed: int = 0, **changed: Any
         regimes=["accumulation", "uptrend", "distribution", "downtrend"],
         data=DataWindow(
             start=datetime(2024, 11, 1, tzinfo=UTC),
+            training_end=datetime(2024, 11, 30, 23, tzinfo=UTC),
             holdout_start=datetime(2024, 12, 1, tzinfo=UTC),
             end=DATA_END,
             training_rows=300,
+            oof_rows=180,
             holdout_rows=100,
             bars_version=1,
             features_version=1,

@@ -1,0 +1,134 @@
+"""The model card: a bundle's description for people (after Mitchell et al. 2019)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from cryptosentinel.bundle import RANDOM_WALK, Manifest
+from cryptosentinel.forecasting.evaluation import SHRUNK, Evaluation, Slice, league_table
+from cryptosentinel.market.bars import Interval
+
+_SPREADS = {"model": "**this bundle**", "constant": "constant width", "ewma": "EWMA", "har": "HAR"}
+_SLICES = {"regime": "regime", "volatility": "forecast volatility", "hour": "hour (UTC)"}
+
+
+def model_card(manifest: Manifest, evaluation: Evaluation) -> str:
+    """A bundle's card as Markdown: what, on which data, how good against what, where it fails, how to do it again."""
+    minutes = manifest.horizon_bars * Interval(manifest.interval).seconds // 60
+    data, evidence, settings = evaluation.data, evaluation.evidence, manifest.settings
+    stays = manifest.champion == RANDOM_WALK
+    sections = [
+        f"# {manifest.asset}, {minutes} minutes ahead",
+        *(["> **Simulated market.** These prices are invented; nothing here says anything about a real one."]
+          if manifest.simulated else []),
+        f"Forecasts where {manifest.asset}/{manifest.currency} will be {manifest.horizon_bars} bars of "
+        f"{manifest.interval} ahead: nine quantiles, the probability of a rise, and a price.",
+        _price(manifest, evaluation),
+        f"**Verdict: {'promoted' if manifest.gate.promote else 'refused'}.**",
+        "\n".join(f"- {reason}" for reason in manifest.gate.reasons),
+        "## Data",
+        f"- `{manifest.market}`, {data.start:%Y-%m-%d %H:%M} to {data.end:%Y-%m-%d %H:%M} UTC.\n"
+        f"- {data.training_rows:,} rows to fit on. Of those, {data.oof_rows:,} were forecast by models fitted before "
+        "them, and every choice was made on these forecasts.\n"
+        f"- {data.holdout_rows:,} rows from {data.holdout_start:%Y-%m-%d %H:%M} on, for the figures below and nothing "
+        f"else. Their targets overlap (each spans {manifest.horizon_bars} bars), so that they are worth "
+        f"{evidence.independent_labels:,.0f} independent outcomes.",
+        "## The spread",
+        _spread_table(evaluation),
+        "Pinball loss is the mean over the nine quantiles, in basis points of the log return; lower is better. Inside "
+        "is the share of outcomes that an interval held. The other three have the same online calibration.",
+        "## The direction",
+        *_direction(evaluation),
+        "## The price",
+        league_table(evaluation.candidates, RANDOM_WALK if stays else SHRUNK),
+        "Errors are of the log return, in basis points, and of the price. Skill is 1 less the squared error over the "
+        "random walk's, direction the share of signs that were right. `blend` is the mean of the candidates, `shrunk` "
+        f"the {evaluation.choices.shrinkage:.1%} of it that the forecasts out of fold vouch for; what is served is in "
+        f"bold. The blend's volatility-weighted Clark-West t is {evidence.information_t:+.2f}.",
+        "## Where it fails",
+        _worst(evaluation.slices),
+        *(_slice_table(title, [s for s in evaluation.slices if s.kind == kind]) for kind, title in _SLICES.items()),
+        f"Skill is that of `shrunk`. Returns over {minutes} minutes are nearly all noise: a few hundredths of a "
+        "percent are all that can be hoped for, and less than nothing is common. A row unlike any trained on is "
+        f"flagged, and its interval widened: {evidence.outlying_share:.2%} of these rows.",
+        "## How to make it again",
+        f"Bars table version {data.bars_version}, features table version {data.features_version}, features "
+        f"`{manifest.spec_hash[:12]}`, seed {settings['seed']}, preset `{settings['preset']}`, {settings['folds']} "
+        f"{settings['scheme']} folds. The same data, settings and library versions (`manifest.json`) give the same "
+        "models.",
+    ]  # fmt: skip
+    return "\n\n".join(sections) + "\n"
+
+
+def _price(manifest: Manifest, evaluation: Evaluation) -> str:
+    if manifest.champion == RANDOM_WALK:
+        return "Its price is the random walk's: that it stays where it is. The spread and the direction are learnt."
+    names = ", ".join(manifest.blend)
+    return f"Its price moves by {evaluation.choices.shrinkage:.1%} of the return that {names} expect in the mean."
+
+
+def _table(columns: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    head = ["| " + " | ".join(columns) + " |", "|---|" + "---:|" * (len(columns) - 1)]
+    return "\n".join([*head, *("| " + " | ".join(line) + " |" for line in lines)])
+
+
+def _spread_table(evaluation: Evaluation) -> str:
+    ours = evaluation.spread["model"]["pinball_bp"]
+    return _table(
+        ["width from", "pinball loss bp", "ours is lower by", "inside 80%", "inside 95%"],
+        (
+            [
+                _SPREADS[name],
+                f"{f['pinball_bp']:.3f}",
+                "" if name == "model" else f"{1 - ours / f['pinball_bp']:+.2%}",
+                f"{f['coverage_80']:.1%}",
+                f"{f['coverage_95']:.1%}",
+            ]
+            for name, f in evaluation.spread.items()
+        ),
+    )
+
+
+def _direction(evaluation: Evaluation) -> list[str]:
+    d, evidence = evaluation.direction, evaluation.evidence
+    chance = not (evidence.accuracy_low > evidence.base_rate and d["brier_skill"] > 0)
+    return [
+        *(["**On these rows it cannot be told from chance.**"] if chance else []),
+        f"{evidence.accuracy:.1%} right (95% interval {_share(evidence.accuracy_low)} to "
+        f"{_share(evidence.accuracy_high)}), where always saying the more frequent direction gets "
+        f"{evidence.base_rate:.1%}. Brier score {d['brier']:.4f}, a skill of {d['brier_skill']:+.3%} against saying "
+        f"{evaluation.choices.base_rate:.1%} each time; log loss {d['log_loss']:.4f}; calibration error "
+        f"{d['calibration_error']:.2%}, where right probabilities would show {d['perfect_error']:.2%}.",
+        _table(
+            ["probability of a rise", "rose", "rows"],
+            ([f"{b.forecast:.1%}", f"{b.observed:.1%}", f"{b.count:,}"] for b in evaluation.reliability),
+        ),
+    ]
+
+
+def _share(value: float) -> str:
+    return f"{min(max(value, 0.0), 1.0):.1%}"
+
+
+def _worst(slices: Iterable[Slice]) -> str:
+    worst = max(slices, key=lambda s: abs(s.coverage_80 - 0.8))
+    where = f"{_SLICES[worst.kind]} {worst.name}"
+    return f"The 80% interval was furthest off in {where}: it held {worst.coverage_80:.1%} of {worst.rows:,} outcomes."
+
+
+def _slice_table(title: str, slices: Iterable[Slice]) -> str:
+    return _table(
+        [title, "rows", "pinball loss bp", "inside 80%", "inside 95%", "skill", "direction"],
+        (
+            [
+                s.name,
+                f"{s.rows:,}",
+                f"{s.pinball_bp:.3f}",
+                f"{s.coverage_80:.1%}",
+                f"{s.coverage_95:.1%}",
+                f"{s.skill:+.3%}",
+                "-" if s.accuracy != s.accuracy else f"{s.accuracy:.1%}",
+            ]
+            for s in slices
+        ),
+    )
