@@ -59,7 +59,7 @@ def _gate(evidence: Evidence, look: Look, voice: Champion, *, promote: bool, rea
         "blend_may_speak": float(voice == BLEND),
         "look_number": float(look.number),
         "look_alpha": look.alpha,
-        "look_tested": float(looked and look.standing == RANDOM_WALK and evidence.weight > 0),
+        "look_tested": float(looked and look.standing == RANDOM_WALK),
     }
     return Gate(promote=promote, champion=_served(evidence, voice), reasons=reasons, figures=figures, look=looked)
 
@@ -121,17 +121,15 @@ def _point(evidence: Evidence, look: Look) -> tuple[Champion, str]:
         if evidence.worse_p <= SIGNIFICANT:
             return RANDOM_WALK, f"{stays}: the blend is worse than that {against}; a later look can let it speak again"
         return BLEND, f"the blend may go on speaking: it is not significantly worse than the random walk {against}"
-    if evidence.weight == 0:
-        return RANDOM_WALK, (
-            f"{stays}: out of fold the blend has nothing to say (shrinkage weight 0), so this look tested nothing; "
-            "it is tested at the next look that finds it with a weight"
-        )
     figures = f"{test} against {look.alpha:.2g} at look {look.number}; {skill}"
-    if evidence.information_p <= look.alpha and evidence.weighted_skill > 0:
-        return BLEND, f"the blend may speak: it knows something, and shrunk it beats the random walk ({figures})"
+    # Information decides, and not the weight as well: it says how loud to speak, and that has its own safeguards. A
+    # weight of 0 has a skill of 0.
+    if evidence.information_p <= look.alpha and evidence.weighted_skill >= 0:
+        yet = "" if evidence.weight > 0 else "; out of fold it has no weight yet, so that the price stays for now"
+        return BLEND, f"the blend may speak: it knows something, and shrunk it does no harm ({figures}){yet}"
     return RANDOM_WALK, (
         f"{stays}: the blend shows too little ({figures}); at the next look it needs a p below that look's level and a "
-        "positive skill"
+        "skill that is not negative"
     )
 
 

@@ -30,8 +30,8 @@ class PastVerdict:
         champion: who may say where the price goes, by the verdict; a bundle whose shrinkage weight is 0 says that the
             price stays even where this is "blend".
         promoted: whether the bundle was let through.
-        tested: whether the look could have given the blend its voice, and so used up its level. It could not where the
-            blend had its voice already, or where its shrinkage weight was 0.
+        tested: whether the look could have given the blend its voice, and so used up its level; a look that could only
+            take it away did not.
     """
 
     data_end: datetime
@@ -47,7 +47,7 @@ class Look:
 
     Attributes:
         due: whether this is a formal look; if not, the standing verdict is kept.
-        number: which one of the budget period it is or would be, from 1; looks that tested nothing are not counted.
+        number: which one of the budget period it is or would be, from 1; looks that used up nothing are not counted.
         alpha: the probability with which it may take luck for information.
         standing: who may say where the price goes, by the last formal look.
     """
