@@ -26,7 +26,7 @@ import math
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -39,31 +39,21 @@ from threadpoolctl import threadpool_limits
 
 from cryptosentinel.bundle import PROBABILITIES
 from cryptosentinel.config import Settings
-from cryptosentinel.forecasting.candidates import CANDIDATES, Setup, predict_log_return
+from cryptosentinel.forecasting import training as real
+from cryptosentinel.forecasting.candidates import CANDIDATES, predict_log_return
+from cryptosentinel.forecasting.dataset import Dataset
 from cryptosentinel.forecasting.evidence import Block, Evidence, gather_evidence
 from cryptosentinel.forecasting.gate import judge
 from cryptosentinel.forecasting.looks import PastVerdict, next_look, past_verdict
 from cryptosentinel.forecasting.shrinkage import shrinkage_weight
 from cryptosentinel.forecasting.walk_forward import walk_forward
+from cryptosentinel.market.bars import Interval
 
 DAY, HORIZON, WARM_UP = 288, 6, 2016
 BAR = np.timedelta64(5, "m")
 START = np.datetime64("2024-01-01", "ms")
 SETTINGS = Settings()
 LEARNERS = tuple(name for name, candidate in CANDIDATES.items() if candidate.make)
-
-
-@dataclass(frozen=True)
-class Rows:
-    timestamps: np.ndarray
-    X: np.ndarray
-    y: np.ndarray
-    scale: np.ndarray
-    horizon_bars: int = HORIZON
-
-    def pick(self, which: slice) -> Rows:
-        fields = {name: getattr(self, name)[which] for name in ("timestamps", "X", "y", "scale")}
-        return replace(self, **fields, horizon_bars=self.horizon_bars // (which.step or 1))
 
 
 def autoregressive(rng: np.random.Generator, count: int, half_life: float) -> np.ndarray:
@@ -74,7 +64,9 @@ def autoregressive(rng: np.random.Generator, count: int, half_life: float) -> np
     return lfilter([1], [1, -rho], shocks)
 
 
-def make_market(seed: int, days: int, half_life: float | None = None, features: int = 30, share: float = 0.01) -> Rows:
+def make_market(
+    seed: int, days: int, half_life: float | None = None, features: int = 30, share: float = 0.01
+) -> Dataset:
     """Rows of a market with `features` that mean nothing and one more.
 
     With a half-life (in bars) that one carries `share` of the target's variance, else it means nothing either.
@@ -96,26 +88,39 @@ def make_market(seed: int, days: int, half_life: float | None = None, features: 
     variance = lfilter([1 - decay], [1, -decay], returns**2)
     total = np.concatenate([[0.0], np.cumsum(returns)])
     at = np.arange(WARM_UP, bars - HORIZON)
-    return Rows(
+    scale = np.sqrt(variance[at] * HORIZON)
+    return Dataset(
         timestamps=START + BAR * (at - WARM_UP),
         X=np.column_stack([*columns, signal])[at].astype(np.float32),
         y=total[at + 1 + HORIZON] - total[at + 1],
-        scale=np.sqrt(variance[at] * HORIZON),
+        realised=scale,
+        scale=scale,
+        close=np.ones(len(at)),
+        history={},
+        names=tuple(str(number) for number in range(features + 1)),
+        interval=Interval("5m"),
+        horizon_bars=HORIZON,
     )
 
 
-def blended(training: Rows, unseen: Rows, learners: Sequence[str], seed: int) -> np.ndarray:
-    """The equal-weight blend, fitted on some rows, of other rows."""
-    setup = Setup("default", len(training.y), seed, 1)
-    forecasts = []
-    for name in learners:
-        candidate = CANDIDATES[name]
-        estimator = candidate.make(setup).fit(training.X, training.y / training.scale)
-        forecasts.append(predict_log_return(candidate, "default", estimator, unseen.X, unseen.scale))
+def every(rows: Dataset, step: int) -> Dataset:
+    """Every so many rows."""
+    return replace(rows.rows(slice(None, None, step)), horizon_bars=rows.horizon_bars // step)
+
+
+def blended(rows: Dataset, unseen: Dataset, learners: Sequence[str]) -> np.ndarray:
+    """The equal-weight blend, fitted on some rows as a training run does, of other rows."""
+    settings = SETTINGS.training
+    thinned = real._thinned(rows, settings)
+    fitted = {name: real._fit(name, thinned, settings)[0] for name in learners}
+    forecasts = [
+        predict_log_return(CANDIDATES[name], settings.preset, estimator, unseen.X, unseen.scale)
+        for name, estimator in fitted.items()
+    ]
     return np.mean(forecasts, axis=0)
 
 
-def learn_weight(training: Rows, learners: Sequence[str], seed: int) -> tuple[float, np.ndarray]:
+def learn_weight(training: Dataset, learners: Sequence[str]) -> tuple[float, np.ndarray]:
     """The shrinkage weight, and quantiles of what is left over in units of the scale, both out of fold."""
     folds = walk_forward(
         training.timestamps,
@@ -124,16 +129,16 @@ def learn_weight(training: Rows, learners: Sequence[str], seed: int) -> tuple[fl
         embargo=timedelta(minutes=5 * SETTINGS.training.embargo_bars),
         scheme=SETTINGS.training.scheme,
     )
-    tests = [training.pick(fold.test) for fold in folds]
+    tests = [training.rows(fold.test) for fold in folds]
     blend = np.concatenate(
-        [blended(training.pick(fold.train), rows, learners, seed) for fold, rows in zip(folds, tests, strict=True)]
+        [blended(training.rows(fold.train), rows, learners) for fold, rows in zip(folds, tests, strict=True)]
     )
     y, scale = (np.concatenate([getattr(rows, name) for rows in tests]) for name in ("y", "scale"))
     weight = shrinkage_weight(y, blend, scale, training.horizon_bars)
     return weight, np.quantile((y - weight * blend) / scale, PROBABILITIES)
 
 
-def see(unseen: Rows, blend: np.ndarray, weight: float, quantiles: np.ndarray) -> Evidence:
+def see(unseen: Dataset, blend: np.ndarray, weight: float, quantiles: np.ndarray) -> Evidence:
     block = Block(
         timestamps=unseen.timestamps,
         actual=unseen.y,
@@ -153,9 +158,9 @@ def one_look(
 ) -> dict[str, Any]:
     """30 days to train on, one look at the 30 days after them."""
     rows = make_market(seed, 60, half_life, features)
-    training, unseen = rows.pick(slice(30 * DAY - HORIZON)), rows.pick(slice(30 * DAY, None))
-    weight, quantiles = learn_weight(training, learners, seed)
-    evidence = see(unseen, blended(training, unseen, learners, seed), weight, quantiles)
+    training, unseen = rows.rows(slice(30 * DAY - HORIZON)), rows.rows(slice(30 * DAY, None))
+    weight, quantiles = learn_weight(training, learners)
+    evidence = see(unseen, blended(training, unseen, learners), weight, quantiles)
     gate = judge(evidence, next_look([], evidence.data_end, SETTINGS.gate), SETTINGS.gate)
     return {
         "allowed": bool(gate.figures["blend_may_speak"]),
@@ -179,10 +184,10 @@ def schedule(seed: int, days: int = 90, learners: Sequence[str] = LEARNERS, thin
         look = next_look(past, data_end, SETTINGS.gate)
         if not look.due:
             continue
-        training = rows.pick(slice(end - 2 * half, end - half - HORIZON, thin))
-        unseen = rows.pick(slice(end - half, end, thin))
-        weight, quantiles = learn_weight(training, learners, seed)
-        evidence = see(unseen, blended(training, unseen, learners, seed), weight, quantiles)
+        training = every(rows.rows(slice(end - 2 * half, end - half - HORIZON)), thin)
+        unseen = every(rows.rows(slice(end - half, end)), thin)
+        weight, quantiles = learn_weight(training, learners)
+        evidence = see(unseen, blended(training, unseen, learners), weight, quantiles)
         gate = judge(evidence, look, SETTINGS.gate)
         past.append(past_verdict(gate, data_end))
         looks.append({"number": look.number, "alpha": look.alpha, "p": evidence.information_p})
