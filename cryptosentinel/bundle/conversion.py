@@ -71,7 +71,7 @@ def to_onnx(estimator: Any, feature_count: int) -> Any:
 
 
 def _begin_at_base_score(model: Any, estimator: Any) -> None:
-    """Trees add to the logit of the base score; onnxmltools takes the score itself where the first tree has no split."""
+    """Trees add to the base score's logit; onnxmltools takes the score itself where the first tree has no split."""
     config = json.loads(estimator.get_booster().save_config())
     (score,) = json.loads(config["learner"]["learner_model_param"]["base_score"])
     (trees,) = (node for node in model.graph.node if node.op_type == "TreeEnsembleClassifier")

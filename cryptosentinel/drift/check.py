@@ -11,11 +11,10 @@ from cryptosentinel.bundle import REFERENCE_FILE, Bundle
 from cryptosentinel.config import DriftSettings
 from cryptosentinel.drift.detector import Detector, DriftReport
 from cryptosentinel.drift.ks import KolmogorovSmirnov
-from cryptosentinel.errors import BundleFormatError
 from cryptosentinel.features import Feature, FeatureSpec
 from cryptosentinel.storage import FeatureStore
 
-_HOURS_BARS = 72
+_HOURS = 72  # bars
 
 
 def check_drift(
@@ -26,16 +25,12 @@ def check_drift(
     Rows are taken one horizon apart, so that neighbours share less than the whole of their history.
 
     Returns:
-        The report; None where the bundle has no baseline (the random walk), or another spec's, or is of another
-        release's format, or there are no rows.
+        The report; None where the bundle has no baseline (the random walk), or another spec's, or there are no rows.
 
     Raises:
         BundleDamagedError: the bundle is not as it was written.
     """
-    try:
-        champion = Bundle.load(bundle)
-    except BundleFormatError:  # the training that follows replaces it
-        return None
+    champion = Bundle.load(bundle)
     manifest = champion.manifest
     newest = store.last_timestamp(asset, spec.hash)
     if manifest.spec_hash != spec.hash or REFERENCE_FILE not in manifest.files or newest is None:
@@ -62,5 +57,5 @@ def _is_compared(feature: Feature) -> bool:
 
     (What has a long warm-up in the other groups is recursive or a ratio, and new with each bar.)
     """
-    looks_far_back = feature.group in {"volatility", "returns"} and feature.warm_up_bars >= _HOURS_BARS
+    looks_far_back = feature.group in {"volatility", "returns"} and feature.warm_up_bars >= _HOURS
     return feature.group != "calendar" and not looks_far_back

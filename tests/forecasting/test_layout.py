@@ -63,8 +63,7 @@ def test_every_label_trained_on_is_known_an_embargo_before_the_rows_it_is_judged
     given_ = chosen(embargo_bars=embargo, holdout_share=share, holdout_days=days, folds=folds, scheme=scheme)
     try:
         layout = lay_out(rows, given_)
-    except NotEnoughDataError as error:
-        assert error.have < error.need
+    except NotEnoughDataError:
         return
     assert len(layout.folds) == folds
     for fold in (*layout.folds, layout.last):

@@ -59,6 +59,7 @@ def test_the_groups_that_a_fit_begins_with_are_what_the_names_say() -> None:
     assert (np.asarray(REGIMES)[first_groups(X, NAMES)] == regimes).mean() > 0.99
 
 
+@pytest.mark.filterwarnings("ignore:Number of distinct clusters")
 @pytest.mark.parametrize("count", [4, 5, 6, 7, 9, 100])
 def test_no_group_is_empty_however_few_rows_there_are(count: int) -> None:
     rows = make_dataset().X[:count]

@@ -1,4 +1,4 @@
-"""Training one part leaves everything that is needed to measure and assemble it, and nothing fitted on what it is asked."""
+"""Training one part leaves all that is needed to measure and assemble it, and nothing fitted on what it is asked."""
 
 from __future__ import annotations
 
