@@ -167,7 +167,7 @@ class GateSettings(_Group):
     budget_days: float = Field(365.0, gt=0, description="how long `alpha` must last")
     look_days: float = Field(7.0, gt=0, description="unseen data between two looks that are paid for")
     refresh_days: float = Field(7.0, gt=0, description="an older champion gives way to an equal")
-    min_independent_labels: int = Field(200, ge=10, description="unseen outcomes, those that overlap counted once")
+    min_independent_labels: int = Field(200, ge=1, description="unseen outcomes, those that overlap counted once")
     max_data_age_s: int = Field(86_400, ge=0, description="no promotion on rows that end longer ago")
     max_outlying_share: float = Field(0.25, gt=0, le=1, description="of unseen rows, unlike any trained on")
     suspect_accuracy: float = Field(0.58, gt=0.5, le=1, description="more directions right than this is called a leak")

@@ -45,7 +45,6 @@ __all__ = [
     "REFERENCE_FILE",
     "REGIME",
     "UP",
-    "VOLATILITY",
     "Bundle",
     "Calibration",
     "Champion",

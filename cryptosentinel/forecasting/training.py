@@ -164,7 +164,11 @@ def _fit(name: str, rows: Dataset, settings: TrainingSettings) -> tuple[Any, Mod
     target: Literal["log_return", "standardised"] = candidate.target(settings.preset)
     if candidate.make is None:
         return None, ModelEntry(target=target), "", []
-    y = np.clip(rows.y / rows.scale, -WILDEST, WILDEST) if target == "standardised" else rows.y
+    y = rows.y
+    if target == "standardised":
+        y = np.clip(y / rows.scale, -WILDEST, WILDEST)
+        # A month's drift says nothing of the next half hour, and no penalty would shrink it.
+        y = y - y.mean()
     fitted = candidate.make(setup).fit(rows.X, y)
     if hasattr(fitted, "n_jobs"):
         fitted.n_jobs = 1  # a forest's threads would add up its trees' answers in the order in which they end

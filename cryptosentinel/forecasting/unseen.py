@@ -108,14 +108,14 @@ def read_unseen(folders: Sequence[Path], rows: Dataset) -> Unseen:
     parts = read_parts(folders)
     frames = {name: pd.read_parquet(folder / FORECASTS_FILE) for name, (_, folder) in parts.items()}
     frame = frames[RANDOM_WALK]
-    times = frame["timestamp"].to_numpy("datetime64[ms]")
+    times = _times(frame)
     positions = np.searchsorted(rows.timestamps, times)
     known = positions < len(rows)
     if not known.all() or (rows.timestamps[positions] != times).any():
         raise PipelineError("evaluate", "the parts were trained on other rows than those they are measured on.")
     for name, other in frames.items():
         expected = frame[frame["block"] == LAST_BLOCK] if name == REGIME else frame
-        if not np.array_equal(other["timestamp"].to_numpy(), expected["timestamp"].to_numpy()):
+        if not np.array_equal(_times(other), _times(expected)):
             raise PipelineError("evaluate", f"{name} answered for other rows than the random walk.")
     last = (frame["block"] == LAST_BLOCK).to_numpy()
     regime = np.full(len(frame), NOT_ANSWERED)
@@ -131,3 +131,9 @@ def read_unseen(folders: Sequence[Path], rows: Dataset) -> Unseen:
         candidates=answers,
         regime=regime,
     )
+
+
+def _times(frame: pd.DataFrame) -> NDArray[np.datetime64]:
+    # Without its zone first: with one, NumPy makes an object of every time.
+    times: NDArray[np.datetime64] = frame["timestamp"].dt.tz_localize(None).to_numpy("datetime64[ms]")
+    return times

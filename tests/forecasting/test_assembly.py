@@ -27,6 +27,7 @@ from cryptosentinel.features import SCALE_FEATURE
 from cryptosentinel.forecasting import CANDIDATES, Evaluation, past_verdicts, register_bundle
 from cryptosentinel.forecasting.baselines import POINT
 from cryptosentinel.forecasting.volatility import VOLATILITY_MODELS
+from cryptosentinel.storage import ModelRegistry
 from tests.builders import open_delta
 from tests.features.builders import SPEC
 from tests.forecasting.builders import (
@@ -165,28 +166,38 @@ def test_the_random_walk_alone_makes_a_bundle_that_knows_the_spread(tmp_path: Pa
     assert "that it stays where it is" in (alone.path / "MODEL_CARD.md").read_text()
 
 
-def test_a_bundle_goes_into_the_registry_with_its_verdict_and_is_champion_only_if_let_through(
-    bundle: Bundle, tmp_path: Path
+def registry_with_version_0(folder: Path) -> ModelRegistry:
+    registry = open_delta(folder).registry
+    write_random_walk(
+        folder / "walk", SPEC, asset="bitcoin", currency="usd", market="test", simulated=True, horizon_bars=6
+    )
+    registry.register(folder / "walk", metrics={}, verdict="the random walk")
+    return registry
+
+
+def test_a_bundle_goes_into_the_registry_with_its_verdict_and_is_champion_if_let_through(
+    bundle: Bundle, parts: list[Path], evaluation: Evaluation, tmp_path: Path
 ) -> None:
-    registry = open_delta(tmp_path).registry
+    registry = registry_with_version_0(tmp_path)
     registered, promoted = register_bundle(registry, bundle)
     assert promoted is bundle.manifest.gate.promote is True
+    assert registered.version == 1
     champion = registry.champion()
     assert champion
     assert champion.version == registered.version
     assert registered.metrics["rmse"] == bundle.manifest.metrics[RANDOM_WALK]["rmse"]
     (verdict,) = past_verdicts(registry.versions())
     assert (verdict.data_end, verdict.promoted) == (bundle.manifest.data_end, True)
+    other = make_bundle(tmp_path / "other", parts, evaluation, make_settings(), simulated=False)
+    successor, promoted = register_bundle(registry, other)
+    assert promoted
+    assert registry.champion() == successor
 
 
 def test_a_refused_bundle_is_registered_and_the_champion_stays(
     parts: list[Path], evaluation: Evaluation, tmp_path: Path
 ) -> None:
-    registry = open_delta(tmp_path).registry
-    write_random_walk(
-        tmp_path / "walk", SPEC, asset="bitcoin", currency="usd", market="test", simulated=True, horizon_bars=6
-    )
-    registry.register(tmp_path / "walk", metrics={}, verdict="the random walk")
+    registry = registry_with_version_0(tmp_path)
     old = evaluation.evidence.model_copy(update={"data_age_s": 1e9})
     refused = make_bundle(tmp_path / "bundle", parts, evaluation.model_copy(update={"evidence": old}), make_settings())
     registered, promoted = register_bundle(registry, refused)

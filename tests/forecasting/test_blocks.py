@@ -33,7 +33,7 @@ def with_wild_end(rows: Dataset) -> Dataset:
 
 @dataclass(frozen=True)
 class Trained:
-    """A field whose blend is believed by 40%, the bundle that speaks for it, and its last block."""
+    """A field whose blend is believed by 40%, its last block, and its bundles: in `walk` the blend may not speak."""
 
     rows: Dataset
     last: Dataset
@@ -53,8 +53,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     domain = Domain.model_validate_json((folder / "regime" / "domain.json").read_text())
     block = last_block(last, believed, domain, SETTINGS.forecast)
     bundles = {}
-    for champion, choices in [(BLEND, believed), (RANDOM_WALK, measured.choices)]:
-        evaluation = measured.model_copy(update={"choices": choices})
+    for champion in (BLEND, RANDOM_WALK):
+        evaluation = measured.model_copy(update={"choices": believed})
         gate = judge_first(evaluation, SETTINGS).model_copy(update={"champion": champion})
         bundles[champion] = assemble(folder / f"{champion}-bundle", folders, evaluation, gate)
     return Trained(rows, last.rows, block, bundles[BLEND], bundles[RANDOM_WALK])

@@ -23,7 +23,8 @@ FIVE = Interval("5m")
 END = datetime(2025, 1, 6, tzinfo=UTC)  # the close of the last bar of `write_market`
 PATIENCE_S = 200.0  # a busy machine is no reason to fail
 
-# Free ports, a day of training data, and two candidates: a whole cycle in half a minute of processor time.
+# Free ports, a day of training data, two candidates, and a gate that lets a handful of outcomes pass: a whole cycle in
+# half a minute of processor time.
 SMALL = {
     "serving.http_port": 0,
     "serving.grpc_port": 0,
@@ -31,6 +32,7 @@ SMALL = {
     "training.window_days": 1,
     "training.min_rows": 50,
     "training.candidates": "random_walk,ridge",
+    "gate.min_independent_labels": 5,
 }
 
 

@@ -78,7 +78,7 @@ def test_the_next_start_finishes_the_job_without_doing_anything_twice(finished: 
 
 
 def test_too_few_bars_to_train_on_leave_the_random_walk_and_say_so(finished: Finished) -> None:
-    assert "not training: 0 complete rows, 70 are needed; the champion stays (version 0)" in finished.err
+    assert "not training: 0 complete rows, 135 are needed; the champion stays (version 0)" in finished.err
     answer = json.loads(finished.out)
     assert answer["champion"]["version"] == 0
     assert (answer["forecast"]["champion"], answer["forecast"]["direction"]) == ("random_walk", "flat")
