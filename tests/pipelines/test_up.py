@@ -109,7 +109,7 @@ def test_the_settings_of_the_run_reach_every_step_and_the_environment_does_not(h
         "ridge",
     }
     parts = {path.parent.parent.parent.name for path in home.runs("training")[0].rglob("part.json")}
-    assert len(parts) == 4  # direction, ridge, random walk, regime
+    assert len(parts) == 6  # two of volatility, direction, ridge, random walk, regime
 
 
 def test_training_sees_only_bars_before_the_held_back_ones(home: Home) -> None:
