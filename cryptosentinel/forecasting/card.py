@@ -64,7 +64,7 @@ def _price(manifest: Manifest, evaluation: Evaluation) -> str:
     if manifest.champion == RANDOM_WALK:
         return "Its price is the random walk's: that it stays where it is. The spread and the direction are learnt."
     names = ", ".join(manifest.blend)
-    return f"Its price moves by {evaluation.choices.shrinkage:.1%} of the return that {names} expect in the mean."
+    return f"Its price moves by {evaluation.choices.shrinkage:.1%} of the return that {names} expect on average."
 
 
 def _table(columns: Sequence[str], lines: Iterable[Sequence[str]]) -> str:

@@ -48,7 +48,7 @@ def test_a_card_says_random_walk_when_it_is_one(bundle: Bundle, evaluation: Eval
 def test_a_card_says_how_much_of_which_models_is_believed(bundle: Bundle, evaluation: Evaluation) -> None:
     card = with_champion(bundle, evaluation, BLEND, promote=False, shrinkage=0.372)
     names = "gradient_boosting, random_forest, xgboost, ridge"
-    assert f"Its price moves by 37.2% of the return that {names} expect in the mean." in card
+    assert f"Its price moves by 37.2% of the return that {names} expect on average." in card
     assert "stays where it is" not in card
     assert "**Verdict: refused.**" in card
     assert "| **shrunk** |" in card

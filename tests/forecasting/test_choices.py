@@ -62,7 +62,8 @@ def test_the_random_walk_alone_is_believed_as_far_as_it_goes(unseen: Unseen) -> 
 
 def test_quantiles_are_of_what_is_left_over_in_units_of_sigma(unseen: Unseen) -> None:
     before, _ = unseen.split()
-    told = before.rows.y + 2 * before.blend
+    noise = 0.5 * before.rows.y * before.blend.std() / before.rows.y.std()
+    told = 0.6 * before.blend + noise
     choices = choose(with_future(before, np.full(len(before), True), told))
     assert 0 < choices.shrinkage < 1
     left = (told - choices.shrinkage * before.blend) / before.sigma
