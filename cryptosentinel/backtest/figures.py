@@ -68,7 +68,7 @@ def summarise(forecasts: pd.DataFrame, trainings: Sequence[Training], meta: Back
         gate=GateFigures(
             trainings=len(trainings),
             promoted=sum(training.gate.promote for training in trainings),
-            served=int(forecasts["fold"].nunique()),
+            served=int(forecasts["fold"][forecasts["fold"] >= 0].nunique()),  # -1: version 0
         ),
     )
 

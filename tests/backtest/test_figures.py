@@ -248,3 +248,10 @@ def test_a_finished_backtest_is_not_copied(forecasts: pd.DataFrame) -> None:
     finished = forecasts.dropna(subset="actual_return")
     rows = Rows(finished, "5m", HORIZON)
     assert np.shares_memory(rows("pinball"), finished["pinball"].to_numpy())
+
+
+def test_version_0_is_no_training_that_served(forecasts: pd.DataFrame, figures: BacktestFigures) -> None:
+    before = forecasts["fold"] == forecasts["fold"].min()
+    folds = forecasts["fold"].nunique()
+    assert figures.gate.served == folds
+    assert measure(forecasts.assign(fold=forecasts["fold"].mask(before, -1))).gate.served == folds - 1
