@@ -26,6 +26,8 @@ Catch the narrowest type that you can act on.
 
 from __future__ import annotations
 
+import copyreg
+
 
 class CryptoSentinelError(Exception):
     """A failure that is explained to the person who caused it or has to mend it.
@@ -47,6 +49,10 @@ class CryptoSentinelError(Exception):
 
     def __str__(self) -> str:
         return f"{self.message} {self.remedy}".strip()
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # An exception's own way calls `__init__` with `args`; here that takes more, and a process pool would break.
+        return copyreg.__newobj__, (type(self), *self.args), vars(self)
 
 
 class UserInputError(CryptoSentinelError):

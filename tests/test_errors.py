@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import pickle
 import re
+from typing import Any
+
+import pytest
 
 from cryptosentinel import errors
 
@@ -56,3 +60,16 @@ def test_errors_with_figures_say_them() -> None:
     step = errors.PipelineError("train", "no rows", remedy="Ingest some.")
     assert (step.step, str(step)) == ("train", "Step 'train' failed: no rows Ingest some.")
     assert errors.RateLimitedError("slow down", retry_after_s=3).retry_after_s == 3
+
+
+@pytest.mark.parametrize("name", drawn())
+def test_an_error_comes_out_of_another_process_as_it_was(name: str) -> None:
+    more: dict[str, dict[str, Any]] = {
+        "NotEnoughDataError": {"have": 1, "need": 2},
+        "RateLimitedError": {"retry_after_s": 3.0},
+        "PipelineError": {"message": "no rows", "exit_code": 2, "cause": "SourceError"},
+    }
+    error = getattr(errors, name)("What happened.", remedy="What to do.", **more.get(name, {}))
+    again = pickle.loads(pickle.dumps(error))
+    assert type(again) is type(error)
+    assert (again.message, again.remedy, vars(again)) == (error.message, "What to do.", vars(error))
