@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import re
 import shutil
 import subprocess
+import sys
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -40,3 +43,18 @@ def test_every_requirement_is_locked_with_its_hashes(path: Path) -> None:
     locked = re.findall(r"^([\w.-]+)==[^\n]*\\\n    --hash=sha256:", lock, re.MULTILINE)
     assert asked_for <= set(locked)
     assert len(locked) == len(re.findall(r"^\S+==", lock, re.MULTILINE))
+
+
+def test_what_the_code_imports_is_named_in_the_requirements() -> None:
+    code = ("cryptosentinel", "components", "pipelines", "serving", "dashboard")
+    imported: set[str] = set()
+    for path in (path for room in code for path in (ROOT / room).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                imported.update(alias.name.split(".")[0] for alias in node.names)
+            elif isinstance(node, ast.ImportFrom) and node.level == 0:
+                imported.add(str(node.module).split(".")[0])
+    named = set(re.findall(r"^([a-z][\w.-]*)", (ROOT / "requirements" / "main.in").read_text(), re.MULTILINE))
+    brought_by = packages_distributions()
+    others = imported - set(sys.stdlib_module_names) - set(code)
+    assert {name for name in others if not named & {dist.lower() for dist in brought_by[name]}} == set()
