@@ -26,8 +26,6 @@ Catch the narrowest type that you can act on.
 
 from __future__ import annotations
 
-import copyreg
-
 
 class CryptoSentinelError(Exception):
     """A failure that is explained to the person who caused it or has to mend it.
@@ -52,7 +50,7 @@ class CryptoSentinelError(Exception):
 
     def __reduce__(self) -> tuple[object, ...]:
         # An exception's own way calls `__init__` with `args`; here that takes more, and a process pool would break.
-        return copyreg.__newobj__, (type(self), *self.args), vars(self)
+        return type(self).__new__, (type(self), *self.args), vars(self)
 
 
 class UserInputError(CryptoSentinelError):
