@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, model_validator
 from cryptosentinel.bundle.inference import Array
 
 
-class Calibration(BaseModel):
+class Calibration(BaseModel):  # noqa: PLW1641 - lists have no hash
     """A non-decreasing, piecewise linear function from scores to probabilities; constant beyond its ends.
 
     Attributes:
@@ -51,6 +51,10 @@ class Calibration(BaseModel):
             score: of any shape.
         """
         return np.interp(score, *self._knots)
+
+    def __eq__(self, other: object) -> bool:
+        # By fields alone: pydantic would compare the arrays that are remembered beside them, which have no one answer.
+        return isinstance(other, Calibration) and self.model_dump() == other.model_dump()
 
     @cached_property
     def _knots(self) -> tuple[Array, Array]:

@@ -16,7 +16,7 @@ CLIP = 10.0
 WIDEST = 3.0
 
 
-class Domain(BaseModel):
+class Domain(BaseModel):  # noqa: PLW1641 - lists have no hash
     """The area of applicability of Meyer & Pebesma (2021, Methods in Ecology and Evolution 12), adapted.
 
     The dissimilarity of a row is its Euclidean distance, in standardised features, to the nearest of a few prototypes
@@ -65,6 +65,10 @@ class Domain(BaseModel):
     def widening(self, dissimilarity: Array) -> Array:
         """What to multiply sigma by: 1, or for an outlying row how far beyond the threshold it is, `WIDEST` at most."""
         return np.clip(dissimilarity / self.threshold, 1.0, WIDEST)
+
+    def __eq__(self, other: object) -> bool:
+        # By fields alone: pydantic would compare the arrays that are remembered beside them, which have no one answer.
+        return isinstance(other, Domain) and self.model_dump() == other.model_dump()
 
     @cached_property
     def _arrays(self) -> tuple[Array, Array, Array, Array]:

@@ -77,6 +77,14 @@ def test_what_is_no_domain_is_refused(changed: dict[str, Any]) -> None:
         Domain(**FIELDS | changed)
 
 
+def test_domains_are_equal_by_what_they_say_whatever_they_remember() -> None:
+    one, same, other = Domain(**FIELDS), Domain(**FIELDS), Domain(**FIELDS | {"means": [1.0, -1.0, 0.5]})
+    for domain in (one, same, other):
+        domain.dissimilarity(np.zeros((1, 3)))
+    assert one == same
+    assert one != other
+
+
 def test_a_domain_survives_being_written() -> None:
     domain = Domain(**FIELDS)
     domain.dissimilarity(np.zeros((1, 3)))  # what it remembers is not part of it

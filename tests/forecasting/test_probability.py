@@ -136,6 +136,14 @@ def test_a_table_survives_json_to_the_last_digit() -> None:
     assert Calibration.model_validate_json(table.model_dump_json()) == table
 
 
+def test_calibrations_are_equal_by_their_knots_whatever_they_remember() -> None:
+    one, same, other = (Calibration(scores=[0.0, 1.0], probabilities=[p, 0.6]) for p in (0.4, 0.4, 0.5))
+    for calibration in (one, same, other):
+        calibration.apply(np.zeros(1))
+    assert one == same
+    assert one != other
+
+
 @pytest.mark.parametrize(
     ("scores", "probabilities", "reason"),
     [
