@@ -17,22 +17,21 @@ def register_bundle(registry: ModelRegistry, bundle: Bundle) -> tuple[Registered
 
     Returns:
         The registered version, and whether it is champion now. Where somebody else promoted a version meanwhile, theirs
-        stays.
+        stays, and the verdict says so.
     """
     manifest = bundle.manifest
     before = registry.champion()
     assert manifest.data is not None, "only version 0 has no data, and it is not registered here"
     served = manifest.metrics[RANDOM_WALK if manifest.champion == RANDOM_WALK else SHRUNK]
     metrics = {**served, **verdict_metrics(manifest.gate, manifest.data.end)}
-    registered = registry.register(
-        bundle.path,
-        metrics=metrics,
-        verdict=("promoted: " if manifest.gate.promote else "refused: ") + "; ".join(manifest.gate.reasons),
-    )
+    reasons = "; ".join(manifest.gate.reasons)
+    verdict = f"{'promoted' if manifest.gate.promote else 'refused'}: {reasons}"
+    registered = registry.register(bundle.path, metrics=metrics, verdict=verdict)
     if not manifest.gate.promote:
         return registered, False
     try:
         registry.promote(registered.version, expected=before.version if before else None)
     except StoreConflictError:
-        return registered, False
+        verdict = f"overtaken: another version was promoted meanwhile, and stays; {reasons}"
+        return registry.amend(registered.version, verdict=verdict), False
     return registered, True

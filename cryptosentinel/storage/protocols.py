@@ -80,7 +80,7 @@ class RegisteredModel:
         digest: sha256 of its manifest.
         registered_at: when.
         metrics: the figures it was registered with.
-        verdict: the gate's answer in a sentence.
+        verdict: the gate's answer, and what came of it, in a sentence.
     """
 
     version: int
@@ -98,6 +98,13 @@ class ModelRegistry(Protocol):
         """Copies a bundle folder in under a new version; the same bundle again keeps the version it has.
 
         Killed half way, it leaves no version.
+        """
+
+    def amend(self, version: int, *, verdict: str) -> RegisteredModel:
+        """Records another verdict than the version was registered with, where something else came of it.
+
+        Raises:
+            StorageError: there is no such version.
         """
 
     def versions(self) -> list[RegisteredModel]:

@@ -64,6 +64,18 @@ class DeltaModelRegistry:
         with delta.explained(self._versions_uri):
             return self._register(bundle, digest, json.dumps(dict(metrics), sort_keys=True), verdict)
 
+    def amend(self, version: int, *, verdict: str) -> RegisteredModel:
+        """Records another verdict; see `protocols.ModelRegistry`.
+
+        Raises:
+            StorageError: there is no such version.
+            StoreConflictError: other writers kept coming first.
+        """
+        self.get(version)
+        with delta.explained(self._versions_uri):
+            self._amend(version, verdict)
+        return self.get(version)
+
     def versions(self) -> list[RegisteredModel]:
         """All versions, oldest first."""
         return [self._model(row) for row in self._rows(self._versions_uri)]
@@ -166,6 +178,15 @@ class DeltaModelRegistry:
         }
         _commit(table, row, VERSIONS, "append")
         return self._model(row)
+
+    @delta.retried
+    def _amend(self, version: int, verdict: str) -> None:
+        DeltaTable(self._versions_uri, storage_options=self._options).update(
+            updates={"verdict": delta.literal(verdict)},
+            predicate=f"version = {version}",
+            writer_properties=delta.WRITER,
+            commit_properties=delta.COMPARE_AND_SWAP,
+        )
 
     @delta.retried
     def _promote(self, version: int, expected: int | None) -> None:

@@ -6,7 +6,7 @@ An implementation is held to it by being listed in `IMPLEMENTATIONS`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -233,9 +233,21 @@ class TestModelRegistry:
         assert registry.versions() == []
 
     def test_an_unknown_version_is_an_error(self, registry, tmp_path):
-        for ask in (registry.get, lambda n: registry.fetch(n, tmp_path), lambda n: registry.promote(n, expected=None)):
+        for ask in (
+            registry.get,
+            lambda n: registry.amend(n, verdict=""),
+            lambda n: registry.fetch(n, tmp_path),
+            lambda n: registry.promote(n, expected=None),
+        ):
             with pytest.raises(StorageError, match="no version 3"):
                 ask(3)
+
+    def test_an_amended_verdict_is_the_only_thing_that_changes(self, registry, tmp_path):
+        before = [registry.register(bundle(tmp_path / c, c), metrics={"rmse": 0.5}, verdict=c) for c in "abc"]
+        amended = registry.amend(1, verdict="it's overtaken")
+        assert amended == replace(before[1], verdict="it's overtaken")
+        assert registry.versions() == [before[0], amended, before[2]]
+        assert contents(registry.fetch(1, tmp_path / "into")) == contents(tmp_path / "b")
 
     def test_version_zero_is_champion_until_another_is_promoted(self, registry, tmp_path):
         assert registry.champion() is None
