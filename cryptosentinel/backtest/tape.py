@@ -101,8 +101,7 @@ def record(source: Source, spec: FeatureSpec, start: datetime, end: datetime, ho
 
 def digest_of(bars: pd.DataFrame) -> str:
     """sha256 of the times, prices and volumes of bars, in hex."""
-    # Without its zone a column of times need not become objects first.
-    digest = hashlib.sha256(bars["timestamp"].dt.tz_localize(None).to_numpy("datetime64[ms]").tobytes())
+    digest = hashlib.sha256(bars["timestamp"].to_numpy("datetime64[ms]").tobytes())
     for name in (*PRICES, "volume"):
         digest.update(bars[name].to_numpy(np.float64).tobytes())
     return digest.hexdigest()

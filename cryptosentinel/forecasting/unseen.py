@@ -134,6 +134,6 @@ def read_unseen(folders: Sequence[Path], rows: Dataset) -> Unseen:
 
 
 def _times(frame: pd.DataFrame) -> NDArray[np.datetime64]:
-    # Without its zone first: with one, NumPy makes an object of every time.
-    times: NDArray[np.datetime64] = frame["timestamp"].dt.tz_localize(None).to_numpy("datetime64[ms]")
+    # With the type named: without, pandas makes an object of every time that has a zone.
+    times: NDArray[np.datetime64] = frame["timestamp"].to_numpy("datetime64[ms]")
     return times
