@@ -13,7 +13,7 @@ from cryptosentinel.bundle import DIRECTION, REGIME
 from cryptosentinel.errors import NotEnoughDataError, UserInputError
 from cryptosentinel.features import SCALE_FEATURE
 from cryptosentinel.forecasting import CANDIDATES, Part, part_names, train_part
-from cryptosentinel.forecasting.candidates import Preset, Setup
+from cryptosentinel.forecasting.candidates import Preset, Setup, make_direction_classifier
 from cryptosentinel.forecasting.dataset import Dataset, lay_out
 from cryptosentinel.forecasting.training import LAST_BLOCK
 from cryptosentinel.forecasting.volatility import VOLATILITY_MODELS, volatility_target
@@ -83,6 +83,20 @@ def test_no_fit_knows_the_future_of_the_rows_it_is_asked_about(name: str, parts:
         earlier = plain["timestamp"] <= plain.loc[plain["block"] == block, "timestamp"].max()
         np.testing.assert_array_equal(plain.loc[earlier, "forecast"], again.loc[earlier, "forecast"])
         assert block == LAST_BLOCK or not plain["forecast"].equals(again["forecast"]), "later fits do see it"
+
+
+@pytest.mark.parametrize("count", [200, 500, 1_500])
+def test_a_plain_direction_is_learnt_from_a_short_history(count: int) -> None:
+    noise = np.random.default_rng(count)
+    X = noise.normal(0, 1, (2 * count, 14)).astype(np.float32)
+    up = X[:, 3] + noise.normal(0, 1, 2 * count) > 0
+    classifier = make_direction_classifier(Setup("default", count, 0, 1)).fit(X[:count], up[:count])
+    assert (classifier.predict(X[count:]) == up[count:]).mean() > 0.65, "who knows the signal gets 75%"
+
+
+def test_what_a_leaf_must_hold_does_not_grow_with_a_long_history() -> None:
+    heaviest = {make_direction_classifier(Setup("default", n, 0, 1)).min_child_weight for n in (5_000, 20_000, 10**6)}
+    assert heaviest == {100}
 
 
 @pytest.mark.parametrize("preset", ["default", "classic"])
