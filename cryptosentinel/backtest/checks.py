@@ -26,6 +26,7 @@ def checks(
     direction: Direction,
     *,
     bars_per_day: int,
+    suspect_accuracy: float,
 ) -> list[Check]:
     """Every figure that has a limit, in the order of the report."""
     full = [month for month in months if month.rows >= _FULL_MONTH * 30 * bars_per_day]
@@ -59,7 +60,7 @@ def checks(
         _check("brier_skill", "direction", direction.brier_skill.share, "above", 0.0, "%"),
         _check("brier_t", "direction", direction.brier_skill.t, "at least", 2.0, "t"),
         _check("calibration_error", "direction", direction.calibration_error, "at most", 0.01, "points"),
-        _check("leak", "direction", direction.accuracy.value, "at most", 0.58, "%"),
+        _check("leak", "direction", direction.accuracy.value, "at most", suspect_accuracy, "%"),
     ]
 
 

@@ -13,6 +13,7 @@ from cryptosentinel.backtest.records import BacktestMeta, Training
 from cryptosentinel.backtest.rows import Mask, Rows
 from cryptosentinel.backtest.scoring import direction, part, parts, point, spread
 from cryptosentinel.backtest.strategy import strategy
+from cryptosentinel.config import GateSettings
 from cryptosentinel.errors import NotEnoughDataError
 
 
@@ -52,7 +53,15 @@ def summarise(forecasts: pd.DataFrame, trainings: Sequence[Training], meta: Back
         outlying=float((rows("outlying") == 1).mean()),
         verdict=checks.verdict(overall, months, of_spread, of_point, of_direction, money),
         checks=checks.checks(
-            overall, months, terciles, hours, of_spread, of_point, of_direction, bars_per_day=rows.interval.bars_per_day
+            overall,
+            months,
+            terciles,
+            hours,
+            of_spread,
+            of_point,
+            of_direction,
+            bars_per_day=rows.interval.bars_per_day,
+            suspect_accuracy=GateSettings.model_validate(meta.settings.get("gate", {})).suspect_accuracy,
         ),
         overall=overall,
         months=months,

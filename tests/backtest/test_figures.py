@@ -148,6 +148,14 @@ def test_a_leak_is_not_taken_for_talent() -> None:
     assert check(figures, "leak").passed is False
 
 
+def test_what_is_called_a_leak_is_what_the_gate_was_set_to(forecasts: pd.DataFrame, figures: BacktestFigures) -> None:
+    accuracy = figures.direction.accuracy.value
+    for limit, passed in ((accuracy + 0.01, True), (accuracy - 0.01, False)):
+        meta = make_meta(forecasts, settings={"gate": {"suspect_accuracy": limit}})
+        leak = check(summarise(forecasts, [], meta), "leak")
+        assert (leak.limit, leak.passed) == (limit, passed)
+
+
 def test_no_direction_is_no_wrong_direction(forecasts: pd.DataFrame, figures: BacktestFigures) -> None:
     half = forecasts.copy()
     half.loc[half.index % 2 == 0, "p_up"] = 0.5
