@@ -47,7 +47,7 @@ def evaluate(
             incumbent=incumbent_on(unseen.split()[1].rows, spec.hash, champion, version, chosen.forecast),
         )
         write_text(evaluation, result.model_dump_json(indent=2))
-        log_metrics(metrics, {"shrinkage": result.choices.shrinkage, **result.spread["model"]})
+        log_metrics(metrics, {"shrinkage": result.choices.shrinkage, **result.spread["blend"]})
         log_metrics(metrics, {f"direction_{name}": value for name, value in result.direction.items()})
         direction.log_confusion_matrix(["down", "up"], result.confusion)
         write_text(report, league_table(result.candidates, "shrunk"))

@@ -50,6 +50,5 @@ def register(
         write_text(card, (bundle.path / "MODEL_CARD.md").read_text(encoding="utf-8"))
         log_metrics(metrics, {"version": registered.version, "promoted": float(promoted)})
         log_metrics(metrics, {f"gate_{name}": value for name, value in gate.figures.items()})
-        overtaken = "; but another version was promoted meanwhile, and stays" if gate.promote and not promoted else ""
-        tell("register", f"version {registered.version} {registered.verdict}{overtaken}")
+        tell("register", f"version {registered.version} {registered.verdict}")
     return (registered.version, promoted)

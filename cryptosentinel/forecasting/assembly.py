@@ -86,7 +86,7 @@ def assemble_bundle(
         models={name: part.model for name, (part, _) in sorted(parts.items())},
         regimes=regime.regimes,
         data=evaluation.data,
-        metrics={**evaluation.candidates, DIRECTION: evaluation.direction, "spread": evaluation.spread["model"]},
+        metrics={**evaluation.candidates, DIRECTION: evaluation.direction, "spread": evaluation.spread[gate.champion]},
         gate=gate,
         settings=settings.training.model_dump(mode="json"),
         libraries=library_versions(),
@@ -112,7 +112,7 @@ def assemble_bundle(
         path,
         manifest,
         fill,
-        quantiles=choices.quantiles,
+        quantiles=choices.quantiles[gate.champion],
         calibration=choices.calibration,
         domain=Domain.model_validate_json((regime_folder / DOMAIN_FILE).read_text(encoding="utf-8")),
     )

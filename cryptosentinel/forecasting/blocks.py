@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cryptosentinel.bundle import BLEND, Bundle, Domain, QuantileTable
+from cryptosentinel.bundle import BLEND, Bundle, Champion, Domain, QuantileTable
 from cryptosentinel.config import ForecastSettings
 from cryptosentinel.forecasting.choices import Choices
 from cryptosentinel.forecasting.dataset import Dataset
@@ -40,7 +40,7 @@ def issued_quantiles(
     return quantiles
 
 
-def last_block(last: Unseen, choices: Choices, domain: Domain, settings: ForecastSettings) -> Block:
+def last_block(last: Unseen, choices: Choices, domain: Domain, settings: ForecastSettings, served: Champion) -> Block:
     """The challenger's: its parts' forecasts of the last block, put together as its bundle would.
 
     Args:
@@ -48,8 +48,10 @@ def last_block(last: Unseen, choices: Choices, domain: Domain, settings: Forecas
         choices: made before it.
         domain: of the training rows.
         settings: of the online calibration.
+        served: whose point forecast it gives.
     """
     rows = last.rows
+    weight = choices.shrinkage if served == BLEND else 0.0
     dissimilarity = domain.dissimilarity(rows.X)
     sigma = last.sigma * domain.widening(dissimilarity)
     return Block(
@@ -57,8 +59,8 @@ def last_block(last: Unseen, choices: Choices, domain: Domain, settings: Forecas
         actual=rows.y,
         sigma=sigma,
         blend=last.blend,
-        weight=choices.shrinkage,
-        quantiles=issued_quantiles(rows, choices.mean(last), sigma, choices.quantiles, settings),
+        weight=weight,
+        quantiles=issued_quantiles(rows, weight * last.blend, sigma, choices.quantiles[served], settings),
         p_up=choices.calibration.apply(last.score),
         outlying=dissimilarity > domain.threshold,
         horizon_bars=rows.horizon_bars,

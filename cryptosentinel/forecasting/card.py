@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from cryptosentinel.bundle import RANDOM_WALK, Manifest
+from cryptosentinel.bundle import RANDOM_WALK, Champion, Manifest
 from cryptosentinel.forecasting.evaluation import SHRUNK, Evaluation, Slice, league_table
 from cryptosentinel.market.bars import Interval
 
-_SPREADS = {"model": "**this bundle**", "constant": "constant width", "ewma": "EWMA", "har": "HAR"}
+_SPREADS = {"constant": "constant width", "ewma": "EWMA", "har": "HAR"}
 _SLICES = {"regime": "regime", "volatility": "forecast volatility", "hour": "hour (UTC)"}
 
 
@@ -16,7 +16,7 @@ def model_card(manifest: Manifest, evaluation: Evaluation) -> str:
     """A bundle's card as Markdown: what, on which data, how good against what, where it fails, how to do it again."""
     minutes = manifest.horizon_bars * Interval(manifest.interval).seconds // 60
     data, evidence, settings = evaluation.data, evaluation.evidence, manifest.settings
-    stays = manifest.champion == RANDOM_WALK
+    stays, slices = manifest.champion == RANDOM_WALK, evaluation.slices[manifest.champion]
     sections = [
         f"# {manifest.asset}, {minutes} minutes ahead",
         *(["> **Simulated market.** These prices are invented; nothing here says anything about a real one."]
@@ -34,7 +34,7 @@ def model_card(manifest: Manifest, evaluation: Evaluation) -> str:
         f"else. Their targets overlap (each spans {manifest.horizon_bars} bars), so that they are worth "
         f"{evidence.independent_labels:,.0f} independent outcomes.",
         "## The spread",
-        _spread_table(evaluation),
+        _spread_table(evaluation, manifest.champion),
         "Pinball loss is the mean over the nine quantiles, in basis points of the log return; lower is better. Inside "
         "is the share of outcomes that an interval held. The other three have the same online calibration.",
         "## The direction",
@@ -46,11 +46,11 @@ def model_card(manifest: Manifest, evaluation: Evaluation) -> str:
         f"the {evaluation.choices.shrinkage:.1%} of it that the forecasts out of fold vouch for; what is served is in "
         f"bold. The blend's volatility-weighted Clark-West t is {evidence.information_t:+.2f}.",
         "## Where it fails",
-        _worst(evaluation.slices),
-        *(_slice_table(title, [s for s in evaluation.slices if s.kind == kind]) for kind, title in _SLICES.items()),
-        f"Skill is that of `shrunk`. Returns over {minutes} minutes are nearly all noise: a few hundredths of a "
-        "percent are all that can be hoped for, and less than nothing is common. A row unlike any trained on is "
-        f"flagged, and its interval widened: {evidence.outlying_share:.2%} of these rows.",
+        _worst(slices),
+        *(_slice_table(title, [s for s in slices if s.kind == kind]) for kind, title in _SLICES.items()),
+        f"Skill is that of the price that is served. Returns over {minutes} minutes are nearly all noise: a few "
+        "hundredths of a percent are all that can be hoped for, and less than nothing is common. A row unlike any "
+        f"trained on is flagged, and its interval widened: {evidence.outlying_share:.2%} of these rows.",
         "## How to make it again",
         f"Bars table version {data.bars_version}, features table version {data.features_version}, features "
         f"`{manifest.spec_hash[:12]}`, seed {settings['seed']}, preset `{settings['preset']}`, {settings['folds']} "
@@ -72,19 +72,21 @@ def _table(columns: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
     return "\n".join([*head, *("| " + " | ".join(line) + " |" for line in lines)])
 
 
-def _spread_table(evaluation: Evaluation) -> str:
-    ours = evaluation.spread["model"]["pinball_bp"]
+def _spread_table(evaluation: Evaluation, served: Champion) -> str:
+    figures = {"**this bundle**": evaluation.spread[served]}
+    figures |= {label: evaluation.spread[name] for name, label in _SPREADS.items()}
+    ours = evaluation.spread[served]["pinball_bp"]
     return _table(
         ["width from", "pinball loss bp", "ours is lower by", "inside 80%", "inside 95%"],
         (
             [
-                _SPREADS[name],
+                label,
                 f"{f['pinball_bp']:.3f}",
-                "" if name == "model" else f"{1 - ours / f['pinball_bp']:+.2%}",
+                "" if f is evaluation.spread[served] else f"{1 - ours / f['pinball_bp']:+.2%}",
                 f"{f['coverage_80']:.1%}",
                 f"{f['coverage_95']:.1%}",
             ]
-            for name, f in evaluation.spread.items()
+            for label, f in figures.items()
         ),
     )
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from cryptosentinel.bundle import RANDOM_WALK, Calibration, QuantileTable
+from cryptosentinel.bundle import BLEND, RANDOM_WALK, Calibration, Champion, QuantileTable
 from cryptosentinel.forecasting.probability import fit_venn_abers
 from cryptosentinel.forecasting.shrinkage import shrinkage_weight
 from cryptosentinel.forecasting.unseen import Unseen
@@ -21,7 +21,8 @@ class Choices(BaseModel):
         blend: weight of each candidate in the blend; equal ones, which are not chosen but agreed beforehand: weights
             fitted to so little signal cost more than they bring (Bates and Granger 1969, and most since).
         shrinkage: how much of the blend is believed, from 0 (the price stays) to 1.
-        quantiles: of (actual - mean) / sigma.
+        quantiles: of (actual - mean) / sigma, by whose mean is served: that of `blend` is shrinkage * blend, that of
+            `random_walk` 0.
         calibration: from the direction classifier's score to the probability of a rise.
         base_rate: share of rises.
         rows: out-of-fold rows that all this rests on.
@@ -31,7 +32,7 @@ class Choices(BaseModel):
 
     blend: dict[str, float]
     shrinkage: float
-    quantiles: QuantileTable
+    quantiles: dict[Champion, QuantileTable]
     calibration: Calibration
     base_rate: float
     rows: int
@@ -57,7 +58,10 @@ def choose(unseen: Unseen) -> Choices:
     return Choices(
         blend={name: 1.0 / len(names) for name in names},
         shrinkage=shrinkage,
-        quantiles=QuantileTable.conformal((rows.y - shrinkage * unseen.blend) / unseen.sigma),
+        quantiles={
+            BLEND: QuantileTable.conformal((rows.y - shrinkage * unseen.blend) / unseen.sigma),
+            RANDOM_WALK: QuantileTable.conformal(rows.y / unseen.sigma),
+        },
         calibration=fit_venn_abers(unseen.score, rows.y > 0),
         base_rate=float((rows.y > 0).mean()),
         rows=len(unseen),

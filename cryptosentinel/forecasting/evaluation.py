@@ -14,7 +14,9 @@ from cryptosentinel.bundle import (
     BOUNDS,
     DOMAIN_FILE,
     PROBABILITIES,
+    RANDOM_WALK,
     REGIME,
+    Champion,
     DataWindow,
     Domain,
     QuantileTable,
@@ -72,14 +74,14 @@ class Evaluation(_Figures):
         candidates: by candidate, baseline, `blend` and `shrunk` (the blend as it is believed): `rmse`, `mae` and `r2`
             of the log return, `rmse_price` in the quote currency, `skill` (1 - squared error over the random walk's)
             and `direction_accuracy`.
-        spread: by `model` and baseline, `pinball_bp`, `coverage_80` and `coverage_95`, all with the same online
-            calibration.
+        spread: as served where the `blend` speaks, where the `random_walk` does, and by baseline: `pinball_bp`,
+            `coverage_80` and `coverage_95`, all with the same online calibration.
         direction: `accuracy`, `precision`, `recall`, `f1`, `base_rate`, `brier`, `brier_skill` against the base rate
             out of fold, `log_loss`, `calibration_error`, and `perfect_error`, what the last would be if every
             probability were right.
         reliability: what was said against what came.
         confusion: rows actual, columns predicted; order down, up.
-        slices: broken down.
+        slices: broken down, by who speaks.
         regimes: share of the rows by regime.
         data: the rows of the training run.
         horizon_bars: how far the targets reach, and so how many of them overlap.
@@ -92,7 +94,7 @@ class Evaluation(_Figures):
     direction: dict[str, float]
     reliability: list[ReliabilityBin]
     confusion: list[list[int]]
-    slices: list[Slice]
+    slices: dict[Champion, list[Slice]]
     regimes: dict[str, float]
     data: DataWindow
     horizon_bars: int
@@ -124,7 +126,9 @@ def evaluate(
     domain = Domain.model_validate_json((folder / DOMAIN_FILE).read_text(encoding="utf-8"))
     before, last = unseen.split()
     choices = choose(before)
-    block = last_block(last, choices, domain, settings)
+    block = last_block(last, choices, domain, settings, BLEND)
+    silent = last_block(last, choices, domain, settings, RANDOM_WALK) if choices.shrinkage else block
+    blocks: dict[Champion, Block] = {BLEND: block, RANDOM_WALK: silent}
     candidates = _score_points(unseen, len(before), choices)
     accuracies = {
         name: figures["direction_accuracy"]
@@ -135,13 +139,13 @@ def evaluate(
     direction, confusion = score_direction(known.p_up, known.actual > 0, choices.base_rate, block.horizon_bars)
     return Evaluation(
         choices=choices,
-        evidence=gather_evidence(block, data_age_s=data_age_s, accuracies=accuracies, incumbent=incumbent),
+        evidence=gather_evidence(blocks, data_age_s=data_age_s, accuracies=accuracies, incumbent=incumbent),
         candidates=candidates,
-        spread=_score_spreads(unseen.rows, len(before), block, settings),
+        spread=_score_spreads(unseen.rows, len(before), blocks, settings),
         direction=direction,
         reliability=reliability(known.p_up, known.actual > 0),
         confusion=confusion,
-        slices=list(_slices(last, block, regime.regimes)),
+        slices={name: list(_slices(last, block, regime.regimes)) for name, block in blocks.items()},
         regimes={name: float((last.regime == number).mean()) for number, name in enumerate(regime.regimes)},
         data=regime.data,
         horizon_bars=block.horizon_bars,
@@ -234,9 +238,12 @@ def _score_points(unseen: Unseen, count: int, choices: Choices) -> dict[str, dic
     return {name: score_returns(rows.y[last], values[last], rows.close[last]) for name, values in forecasts.items()}
 
 
-def _score_spreads(rows: Dataset, count: int, block: Block, settings: ForecastSettings) -> dict[str, dict[str, float]]:
+def _score_spreads(
+    rows: Dataset, count: int, blocks: Mapping[Champion, Block], settings: ForecastSettings
+) -> dict[str, dict[str, float]]:
     """The quantiles issued, and those of the baselines of the spread with the same calibration on top."""
-    last, quantiles = rows.rows(slice(count, None)), {"model": block.quantiles}
+    last = rows.rows(slice(count, None))
+    quantiles: dict[str, Array] = {name: block.quantiles for name, block in blocks.items()}
     history, before = baseline_history(rows), slice(0, count)
     for name, rule in baselines.SPREAD.items():
         sigma = rule(history, before)

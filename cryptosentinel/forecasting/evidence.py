@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from cryptosentinel.bundle import BLEND, BOUNDS, LEVELS, PROBABILITIES, RANDOM_WALK, Champion
+from cryptosentinel.bundle import BLEND, BOUNDS, LEVELS, PROBABILITIES, Champion
 from cryptosentinel.forecasting.losses import brier, pinball, weighted_squared
 from cryptosentinel.forecasting.significance import clark_west, diebold_mariano, mean_interval, mean_test
 
@@ -119,8 +119,7 @@ class Comparison(_Figures):
         name, trained, age_days: as in `Incumbent`.
         speaks: whether its point forecast is anything but that the price stays.
         rows: how many both could be measured on.
-        point_worse_p: that the challenger's point forecast is as good, by what it says: "blend" or "random_walk".
-        point_better_p: that it is no better, likewise.
+        point_worse_p: that the challenger's point forecast is as good; `point_better_p`: that it is no better.
         pinball_worse_p, pinball_better_p: the same of its quantiles; `pinball_bp` ours, `their_pinball_bp` theirs.
         brier_worse_p: the same of its direction; `brier` ours, `their_brier` theirs.
         coverage: by nominal share in percent, 80 and 95.
@@ -131,8 +130,8 @@ class Comparison(_Figures):
     age_days: float
     speaks: bool
     rows: int
-    point_worse_p: dict[Champion, float]
-    point_better_p: dict[Champion, float]
+    point_worse_p: float
+    point_better_p: float
     pinball_bp: float
     their_pinball_bp: float
     pinball_worse_p: float
@@ -141,6 +140,20 @@ class Comparison(_Figures):
     their_brier: float
     brier_worse_p: float
     coverage: dict[int, Coverage]
+
+
+class Service(_Figures):
+    """What the bundle would serve, as it is with one of the two point forecasts that the gate chooses between.
+
+    Attributes:
+        coverage_80, coverage_95, pinball_bp: of the quantiles.
+        champion: the comparison with it; None where there is none that answers for these rows.
+    """
+
+    coverage_80: float
+    coverage_95: float
+    pinball_bp: float
+    champion: Comparison | None = None
 
 
 class Evidence(_Figures):
@@ -158,10 +171,9 @@ class Evidence(_Figures):
         accuracy: share of directions that `p_up` had right, one not given or not taken counting half; `accuracy_low`
             and `accuracy_high` its 95% interval; `base_rate` the share of the more frequent direction.
         brier: of `p_up`.
-        coverage_80, coverage_95, pinball_bp: of the quantiles.
         outlying_newest, outlying_share: rows unlike any trained on, in the last 24 hours and in all.
         accuracies: share of right directions by candidate.
-        champion: the comparison with it; None where there is none that answers for these rows.
+        served: the rest, by whose point forecast is served.
     """
 
     data_end: datetime
@@ -182,26 +194,28 @@ class Evidence(_Figures):
     accuracy_high: float
     base_rate: float
     brier: float
-    coverage_80: float
-    coverage_95: float
-    pinball_bp: float
     outlying_newest: float
     outlying_share: float
     accuracies: dict[str, float]
-    champion: Comparison | None = None
+    served: dict[Champion, Service]
 
 
 def gather_evidence(
-    block: Block, *, data_age_s: float, accuracies: Mapping[str, float], incumbent: Incumbent | None = None
+    blocks: Mapping[Champion, Block],
+    *,
+    data_age_s: float,
+    accuracies: Mapping[str, float],
+    incumbent: Incumbent | None = None,
 ) -> Evidence:
     """Measures the last block.
 
     Args:
-        block: the challenger's.
+        blocks: the challenger's, as it is where the blend speaks and where the random walk does.
         data_age_s: how old its last row was when this was asked.
         accuracies: share of right directions of each candidate that names one.
         incumbent: the champion, unless it cannot answer for these rows.
     """
+    block = blocks[BLEND]
     end = pd.Timestamp(block.timestamps[-1], tz="UTC").to_pydatetime()
     newest = block.timestamps > block.timestamps[-1] - np.timedelta64(24, "h")
     outlying = _mean(block.outlying), _mean(block.outlying[newest])
@@ -233,12 +247,18 @@ def gather_evidence(
         accuracy_high=high,
         base_rate=max(_mean(up), 1 - _mean(up)),
         brier=_mean(brier(block.p_up, up)),
-        coverage_80=_mean(_inside(block, 80)),
-        coverage_95=_mean(_inside(block, 95)),
-        pinball_bp=_mean(pinball(y, block.quantiles, PROBABILITIES)) * 1e4,
         outlying_share=outlying[0],
         outlying_newest=outlying[1],
         accuracies=dict(accuracies),
+        served={champion: _service(block.pick(finite), incumbent) for champion, block in blocks.items()},
+    )
+
+
+def _service(block: Block, incumbent: Incumbent | None) -> Service:
+    return Service(
+        coverage_80=_mean(_inside(block, 80)),
+        coverage_95=_mean(_inside(block, 95)),
+        pinball_bp=_mean(pinball(block.actual, block.quantiles, PROBABILITIES)) * 1e4,
         champion=_compare(block, incumbent) if incumbent else None,
     )
 
@@ -252,11 +272,7 @@ def _compare(challenger: Block, incumbent: Incumbent) -> Comparison | None:
     y, bars = ours.actual, ours.horizon_bars
     # One weight for both, and neither's own: who calls a day calm should not be able to make it count for more.
     sigma = np.sqrt(ours.sigma * theirs.sigma)
-    their_point = weighted_squared(y, theirs.weight * theirs.blend, sigma)
-    points: dict[Champion, Array] = {
-        BLEND: weighted_squared(y, ours.weight * ours.blend, sigma),
-        RANDOM_WALK: weighted_squared(y, np.zeros_like(y), sigma),
-    }
+    points = [weighted_squared(y, block.weight * block.blend, sigma) for block in (ours, theirs)]
     pinballs = [pinball(y, block.quantiles, PROBABILITIES) for block in (ours, theirs)]
     briers = [brier(block.p_up, y > 0) for block in (ours, theirs)]
     return Comparison(
@@ -265,8 +281,8 @@ def _compare(challenger: Block, incumbent: Incumbent) -> Comparison | None:
         age_days=incumbent.age_days,
         speaks=bool(theirs.weight > 0 and np.any(theirs.blend != 0)),
         rows=len(ours),
-        point_worse_p={name: diebold_mariano(loss, their_point, bars).p_value for name, loss in points.items()},
-        point_better_p={name: diebold_mariano(their_point, loss, bars).p_value for name, loss in points.items()},
+        point_worse_p=diebold_mariano(points[0], points[1], bars).p_value,
+        point_better_p=diebold_mariano(points[1], points[0], bars).p_value,
         pinball_bp=_mean(pinballs[0]) * 1e4,
         their_pinball_bp=_mean(pinballs[1]) * 1e4,
         pinball_worse_p=diebold_mariano(pinballs[0] / sigma, pinballs[1] / sigma, bars).p_value,

@@ -14,7 +14,7 @@ from datetime import timedelta
 
 from cryptosentinel.bundle import BLEND, RANDOM_WALK, Champion, Gate
 from cryptosentinel.config import GateSettings
-from cryptosentinel.forecasting.evidence import Comparison, Evidence
+from cryptosentinel.forecasting.evidence import Comparison, Evidence, Service
 from cryptosentinel.forecasting.looks import Look, most_looks
 
 # At which a bundle counts as worse than the champion, or a blend that speaks as worse than the random walk.
@@ -36,7 +36,8 @@ def judge(evidence: Evidence, look: Look, settings: GateSettings) -> Gate:
     Returns:
         Whether to promote the bundle, who speaks in it, and the reasons, the decisive ones first. The figures are those
         of the evidence, of the comparison (`champion_...`), of the look, and `blend_may_speak`, which differs from the
-        champion where the shrinkage weight is 0. A look at evidence with a fault in it is none, and costs nothing.
+        champion where today's blend has a shrinkage weight of 0. A look at evidence with a fault in it is none, and
+        costs nothing.
     """
     if faults := list(_faults(evidence, settings)):
         return _gate(evidence, look, look.standing, promote=False, reasons=faults, looked=False)
@@ -50,10 +51,12 @@ def judge(evidence: Evidence, look: Look, settings: GateSettings) -> Gate:
 
 
 def _gate(evidence: Evidence, look: Look, voice: Champion, *, promote: bool, reasons: list[str], looked: bool) -> Gate:
-    figures = _numbers(evidence) | {f"accuracy_{name}": value for name, value in evidence.accuracies.items()}
-    if them := evidence.champion:
+    champion = _served(evidence, voice)
+    service = evidence.served[champion]
+    figures = _numbers(evidence) | _numbers(service)
+    figures |= {f"accuracy_{name}": value for name, value in evidence.accuracies.items()}
+    if them := service.champion:
         figures |= {f"champion_{name}": value for name, value in _numbers(them).items()}
-        figures |= {f"champion_point_worse_p_{name}": p for name, p in them.point_worse_p.items()}
         figures |= {f"champion_coverage_excess_{level}": cover.excess for level, cover in them.coverage.items()}
     figures |= {
         "blend_may_speak": float(voice == BLEND),
@@ -61,10 +64,10 @@ def _gate(evidence: Evidence, look: Look, voice: Champion, *, promote: bool, rea
         "look_alpha": look.alpha,
         "look_tested": float(looked and look.standing == RANDOM_WALK),
     }
-    return Gate(promote=promote, champion=_served(evidence, voice), reasons=reasons, figures=figures, look=looked)
+    return Gate(promote=promote, champion=champion, reasons=reasons, figures=figures, look=looked)
 
 
-def _numbers(record: Evidence | Comparison) -> dict[str, float]:
+def _numbers(record: Evidence | Service | Comparison) -> dict[str, float]:
     return {name: float(value) for name, value in record if isinstance(value, int | float)}
 
 
@@ -76,6 +79,9 @@ def _served(evidence: Evidence, voice: Champion) -> Champion:
 def _faults(evidence: Evidence, settings: GateSettings) -> Iterator[str]:
     """What no comparison can make good."""
     labels = evidence.independent_labels
+    figures = _numbers(evidence) | evidence.accuracies
+    for service in evidence.served.values():
+        figures |= _numbers(service)
     if evidence.not_finite:
         names = " and ".join(evidence.not_finite)
         yield f"{names}: not finite on some rows, so a model diverged; look at the figures of its training"
@@ -84,7 +90,7 @@ def _faults(evidence: Evidence, settings: GateSettings) -> Iterator[str]:
             f"only {labels:,.0f} unseen outcomes that do not overlap, of {settings.min_independent_labels} needed "
             "(gate.min_independent_labels): collect more bars, or lengthen training.window_days"
         )
-    elif broken := [name for name, x in (_numbers(evidence) | evidence.accuracies).items() if not math.isfinite(x)]:
+    elif broken := [name for name, x in figures.items() if not math.isfinite(x)]:
         yield f"there is no finite {' and no '.join(broken)}: a model diverged, or the price did not move at all"
     if evidence.data_age_s > settings.max_data_age_s:
         yield (
@@ -122,14 +128,11 @@ def _point(evidence: Evidence, look: Look) -> tuple[Champion, str]:
             return RANDOM_WALK, f"{stays}: the blend is worse than that {against}; a later look can let it speak again"
         return BLEND, f"the blend may go on speaking: it is not significantly worse than the random walk {against}"
     figures = f"{test} against {look.alpha:.2g} at look {look.number}; {skill}"
-    # Information decides, and not the weight as well: it says how loud to speak, and that has its own safeguards. A
-    # weight of 0 has a skill of 0.
-    if evidence.information_p <= look.alpha and evidence.weighted_skill >= 0:
-        yet = "" if evidence.weight > 0 else "; out of fold it has no weight yet, so that the price stays for now"
-        return BLEND, f"the blend may speak: it knows something, and shrunk it does no harm ({figures}){yet}"
+    if evidence.information_p <= look.alpha and evidence.weighted_skill > 0:
+        return BLEND, f"the blend may speak: it knows something, and shrunk it is worth something ({figures})"
     return RANDOM_WALK, (
         f"{stays}: the blend shows too little ({figures}); at the next look it needs a p below that look's level and a "
-        "skill that is not negative"
+        "skill above 0"
     )
 
 
@@ -137,14 +140,15 @@ def _against_champion(
     evidence: Evidence, voice: Champion, look: Look, settings: GateSettings
 ) -> tuple[bool, list[str]]:
     """Whether the bundle may take the champion's place, and why."""
-    them, ours = evidence.champion, _served(evidence, voice)
+    ours = _served(evidence, voice)
+    them = evidence.served[ours].champion
     if them is None:
         return True, ["there is no champion that answers for enough of the same rows"]
-    if worse := list(_worse(them, ours)):
+    if worse := list(_worse(them)):
         return False, [*worse, f"a bundle that is not worse than {them.name} where both can be measured may replace it"]
     # Either of two tests will do; all that fit into a budget period may err with `alpha` together.
     level = settings.alpha / most_looks(settings) / 2
-    better = min(them.point_better_p[ours], them.pinball_better_p)
+    better = min(them.point_better_p, them.pinball_better_p)
     name, days = them.name, f"{them.age_days:.1f} days"
     grounds = [
         (not them.trained, f"{name} learnt nothing from data"),
@@ -168,7 +172,7 @@ def _pinball(them: Comparison) -> str:
     return f"{them.pinball_bp:.3f} bp against {them.their_pinball_bp:.3f}"
 
 
-def _worse(them: Comparison, ours: Champion) -> Iterator[str]:
+def _worse(them: Comparison) -> Iterator[str]:
     """Where the challenger is worse than the champion, by more than chance."""
     if them.pinball_worse_p <= SIGNIFICANT:
         yield f"its quantiles are worse than those of {them.name} ({_pinball(them)}, p {them.pinball_worse_p:.2g})"
@@ -185,5 +189,5 @@ def _worse(them: Comparison, ours: Champion) -> Iterator[str]:
             f"its directions are worse than those of {them.name} (Brier {them.brier:.4f} against "
             f"{them.their_brier:.4f}, p {them.brier_worse_p:.2g})"
         )
-    if them.point_worse_p[ours] <= SIGNIFICANT:
-        yield f"its point forecast is worse than that of {them.name} (p {them.point_worse_p[ours]:.2g})"
+    if them.point_worse_p <= SIGNIFICANT:
+        yield f"its point forecast is worse than that of {them.name} (p {them.point_worse_p:.2g})"

@@ -92,7 +92,7 @@ class Inline:
 
 def lenient(evidence: Evidence, look: Look, settings: GateSettings) -> Gate:
     """The gate's answer, but for who serves: a bundle does if the champion learnt nothing or has two days less data."""
-    them = evidence.champion
+    them = evidence.served["random_walk"].champion
     promote = them is None or not them.trained or them.age_days > 1.5
     return judge(evidence, look, settings).model_copy(update={"promote": promote})
 

@@ -173,7 +173,7 @@ def test_evaluate_chooses_and_measures(trained: tuple[Run, list[Any]]) -> None:
     assert weight == measured["choices"]["shrinkage"]
     assert {"random_walk", "ridge", "blend", "shrunk", "continued"} <= set(measured["candidates"])
     figures = outputs["metrics"].metadata
-    assert figures["pinball_bp"] == measured["spread"]["model"]["pinball_bp"]
+    assert figures["pinball_bp"] == measured["spread"]["blend"]["pinball_bp"]
     assert figures["direction_brier"] == measured["direction"]["brier"]
     matrix = outputs["direction"].metadata["confusionMatrix"]
     assert sum(sum(row["row"]) for row in matrix["rows"]) == 84
@@ -186,7 +186,8 @@ def test_evaluate_holds_the_field_against_the_champion(trained: tuple[Run, list[
     run, models = trained
     _, outputs = run.call(evaluate, models=models, snapshot=run.call(drift)[0])
     evidence = json.loads(Path(outputs["evaluation"].path).read_text())["evidence"]
-    assert (evidence["champion"]["name"], evidence["champion"]["rows"]) == ("version 0", 84)
+    them = evidence["served"]["blend"]["champion"]
+    assert (them["name"], them["rows"]) == ("version 0", 84)
     assert evidence["data_age_s"] == 35 * 60, "the newest outcome is that of the bar 35 minutes ago"
 
 
@@ -204,7 +205,8 @@ def test_a_champion_of_another_format_gives_way_to_the_random_walk(
     registry.promote(registered.version, expected=0)
     assert run.call(drift)[0], "rows are pinned"
     _, measured = run.call(evaluate, models=models, snapshot=run.call(drift)[0])
-    assert not json.loads(Path(measured["evaluation"].path).read_text())["evidence"]["champion"]["trained"]
+    evidence = json.loads(Path(measured["evaluation"].path).read_text())["evidence"]
+    assert not evidence["served"]["random_walk"]["champion"]["trained"]
     (version, promoted), _ = run.call(register, models=models, evaluation=measured["evaluation"])
     assert promoted
     assert run.workspace.champion().version == version

@@ -62,7 +62,7 @@ def test_a_bundle_holds_every_part_and_what_was_chosen(bundle: Bundle, evaluatio
     assert manifest.settings["preset"] == "default"
     assert (manifest.champion, manifest.shrinkage) == (manifest.gate.champion, evaluation.choices.shrinkage)
     assert manifest.blend == evaluation.choices.blend
-    assert bundle.quantiles == evaluation.choices.quantiles
+    assert bundle.quantiles == evaluation.choices.quantiles[manifest.champion]
     assert bundle.calibration.model_dump() == evaluation.choices.calibration.model_dump()
     assert bundle.domain
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cryptosentinel.bundle import BLEND, RANDOM_WALK, Bundle, Calibration, Domain, write_random_walk
+from cryptosentinel.bundle import BLEND, RANDOM_WALK, Bundle, Calibration, Domain, QuantileTable, write_random_walk
 from cryptosentinel.features import SCALE_FEATURE
 from cryptosentinel.forecasting import Evaluation, assemble_bundle, incumbent_on, read_unseen
 from cryptosentinel.forecasting.blocks import issued_quantiles, last_block
@@ -38,6 +38,7 @@ class Trained:
     rows: Dataset
     last: Dataset
     block: Block
+    silent: Block
     bundle: Bundle
     walk: Bundle
 
@@ -48,16 +49,20 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     rows = with_wild_end(make_dataset(3_600))  # enough for the classifier to tell rows apart
     folders = train_all(rows, folder, SETTINGS)
     measured = evaluate_parts(folders, rows, SETTINGS)
-    believed = measured.choices.model_copy(update={"shrinkage": 0.4, "calibration": Calibration.identity()})
+    table = measured.choices.quantiles[BLEND]
+    tables = {BLEND: table, RANDOM_WALK: QuantileTable.conformal(1.1 * np.array(table.values))}
+    believed = measured.choices.model_copy(
+        update={"shrinkage": 0.4, "calibration": Calibration.identity(), "quantiles": tables}
+    )
     last = read_unseen(folders, rows).split()[1]
     domain = Domain.model_validate_json((folder / "regime" / "domain.json").read_text())
-    block = last_block(last, believed, domain, SETTINGS.forecast)
+    block, silent = (last_block(last, believed, domain, SETTINGS.forecast, name) for name in (BLEND, RANDOM_WALK))
     bundles = {}
     for champion in (BLEND, RANDOM_WALK):
         evaluation = measured.model_copy(update={"choices": believed})
         gate = judge_first(evaluation, SETTINGS).model_copy(update={"champion": champion})
         bundles[champion] = assemble(folder / f"{champion}-bundle", folders, evaluation, gate)
-    return Trained(rows, last.rows, block, bundles[BLEND], bundles[RANDOM_WALK])
+    return Trained(rows, last.rows, block, silent, bundles[BLEND], bundles[RANDOM_WALK])
 
 
 def assemble(path: Path, folders: list[Path], evaluation: Evaluation, gate) -> Bundle:
@@ -93,17 +98,19 @@ def live_quantiles(bundle: Bundle, rows: Dataset) -> np.ndarray:
     return issued
 
 
-def test_the_challenger_s_block_is_what_its_bundle_says_live(trained: Trained) -> None:
-    block, last = trained.block, trained.last
-    answer = trained.bundle.infer(last.X.astype(np.float64), last.close)
+@pytest.mark.parametrize("champion", [BLEND, RANDOM_WALK])
+def test_the_challenger_s_block_is_what_its_bundle_says_live(trained: Trained, champion: str) -> None:
+    speaks, last = champion == BLEND, trained.last
+    block, bundle = (trained.block, trained.bundle) if speaks else (trained.silent, trained.walk)
+    answer = bundle.infer(last.X.astype(np.float64), last.close)
     np.testing.assert_allclose(block.weight * block.blend, answer.log_return, atol=1e-5)
     np.testing.assert_allclose(block.blend, np.log(answer.by_model[BLEND] / last.close), atol=1e-5)
     np.testing.assert_allclose(np.log(block.sigma), np.log(answer.sigma), atol=1e-5)
     np.testing.assert_allclose(block.p_up, answer.p_up, atol=1e-5)
     np.testing.assert_array_equal(block.outlying, answer.outlying)
-    np.testing.assert_allclose(block.quantiles, live_quantiles(trained.bundle, last), atol=1e-5)
+    np.testing.assert_allclose(block.quantiles, live_quantiles(bundle, last), atol=1e-5)
     np.testing.assert_array_equal(block.actual, last.y)
-    assert np.abs(answer.log_return).max() > 1e-5, "the blend says something"
+    assert (np.abs(answer.log_return).max() > 1e-5) == speaks, "the blend says something where it may"
     assert np.ptp(answer.p_up) > 1e-3, "and so does the classifier"
 
 

@@ -58,7 +58,7 @@ def test_a_card_holds_every_figure_of_its_tables(card: str, evaluation: Evaluati
     rows = {line.split(" | ")[0].strip("|* ") for line in card.splitlines() if line.startswith("| ")}
     assert {"this bundle", "constant width", "EWMA", "HAR"} <= rows
     assert set(evaluation.candidates) <= rows
-    assert {s.name for s in evaluation.slices} <= rows
+    assert {s.name for s in evaluation.slices[RANDOM_WALK]} <= rows
     for b in evaluation.reliability:
         assert f"| {b.forecast:.1%} | {b.observed:.1%} | {b.count:,} |" in card
     assert f"{evaluation.spread['har']['pinball_bp']:.3f}" in card
@@ -75,7 +75,7 @@ def test_a_direction_that_is_no_better_than_chance_is_called_that(bundle: Bundle
 
 
 def test_where_it_fails_is_said_in_a_sentence(card: str, evaluation: Evaluation) -> None:
-    worst = max(evaluation.slices, key=lambda s: abs(s.coverage_80 - 0.8))
+    worst = max(evaluation.slices[RANDOM_WALK], key=lambda s: abs(s.coverage_80 - 0.8))
     (sentence,) = re.findall(r"The 80% interval was furthest off in .*", card)
     assert worst.name in sentence
     assert f"{worst.coverage_80:.1%} of {worst.rows:,} outcomes" in sentence

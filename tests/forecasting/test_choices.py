@@ -32,7 +32,7 @@ def test_what_happened_in_the_last_block_changes_no_choice(
     other = with_future(unseen, last, 10.0 * unseen.blend + 0.02)
     again = evaluate(parts, other, make_settings().forecast, data_age_s=60.0, incumbent=None)
     assert again.choices.model_dump() == evaluation.choices.model_dump()
-    assert again.evidence.pinball_bp != evaluation.evidence.pinball_bp
+    assert again.spread["blend"] != evaluation.spread["blend"]
     assert again.evidence.accuracy != evaluation.evidence.accuracy
 
 
@@ -67,8 +67,9 @@ def test_quantiles_are_of_what_is_left_over_in_units_of_sigma(unseen: Unseen) ->
     choices = choose(with_future(before, np.full(len(before), True), told))
     assert 0 < choices.shrinkage < 1
     left = (told - choices.shrinkage * before.blend) / before.sigma
-    below = [(left <= value).mean() for value in choices.quantiles.values]
-    assert below == pytest.approx(PROBABILITIES, abs=0.005)
+    for champion, series in {"blend": left, "random_walk": told / before.sigma}.items():
+        below = [(series <= value).mean() for value in choices.quantiles[champion].values]
+        assert below == pytest.approx(PROBABILITIES, abs=0.005)
     np.testing.assert_allclose(choices.mean(before), choices.shrinkage * before.blend)
 
 

@@ -71,7 +71,7 @@ def test_a_classifier_that_never_says_up_has_no_precision_rather_than_an_error()
 
 def test_every_candidate_and_every_baseline_is_measured_on_the_last_block(evaluation: Evaluation) -> None:
     assert evaluation.candidates.keys() == {*CANDIDATES, *baselines.POINT, BLEND, SHRUNK}
-    assert evaluation.spread.keys() == {"model", *baselines.SPREAD}
+    assert evaluation.spread.keys() == {BLEND, RANDOM_WALK, *baselines.SPREAD}
     _, last = last_block_of(make_dataset(), make_settings())
     assert evaluation.evidence.rows == len(last) == sum(sum(row) for row in evaluation.confusion)
     assert evaluation.candidates["continued"] == score_returns(last.y, last.history["last_return"], last.close)
@@ -98,12 +98,12 @@ def test_baselines_are_fitted_before_the_last_block(parts: list[Path], evaluatio
 
 def test_slices_cover_the_last_block_once_each_way(evaluation: Evaluation) -> None:
     for kind, names in {"volatility": 3, "hour": 24}.items():
-        slices = [s for s in evaluation.slices if s.kind == kind]
+        slices = [s for s in evaluation.slices[BLEND] if s.kind == kind]
         assert len(slices) == names
         assert sum(s.rows for s in slices) == evaluation.evidence.rows
         mean = sum(s.rows * s.coverage_80 for s in slices) / evaluation.evidence.rows
-        assert mean == pytest.approx(evaluation.evidence.coverage_80)
-    by_regime = {s.name: s.rows / evaluation.evidence.rows for s in evaluation.slices if s.kind == "regime"}
+        assert mean == pytest.approx(evaluation.evidence.served[BLEND].coverage_80)
+    by_regime = {s.name: s.rows / evaluation.evidence.rows for s in evaluation.slices[BLEND] if s.kind == "regime"}
     assert by_regime == pytest.approx({name: share for name, share in evaluation.regimes.items() if share})
     assert sum(evaluation.regimes.values()) == pytest.approx(1)
 
@@ -112,9 +112,9 @@ def test_thirds_are_by_forecast_volatility_and_hours_by_utc(parts: list[Path], e
     _, last = read_unseen(parts, make_dataset()).split()
     actual = np.abs(last.rows.y)
     hour = last.rows.timestamps.astype("datetime64[h]").astype(int) % 24
-    noon = next(s for s in evaluation.slices if (s.kind, s.name) == ("hour", "12"))
+    noon = next(s for s in evaluation.slices[BLEND] if (s.kind, s.name) == ("hour", "12"))
     assert noon.rows == (hour == 12).sum()
-    low, middle, high = (s for s in evaluation.slices if s.kind == "volatility")
+    low, middle, high = (s for s in evaluation.slices[BLEND] if s.kind == "volatility")
     assert [s.name for s in (low, middle, high)] == ["low", "middle", "high"]
     assert low.rows == pytest.approx(len(actual) / 3, abs=1)
     assert low.pinball_bp < high.pinball_bp
@@ -125,7 +125,7 @@ def test_a_direction_that_is_not_given_or_not_taken_counts_neither_way(parts: li
     _, last = last_block_of(rows, make_settings())
     flat = replace(rows, y=np.where(rows.timestamps >= last.timestamps[0], 0.0, rows.y))
     evaluation = evaluate_parts(parts, flat, make_settings())
-    assert all(math.isnan(s.accuracy) for s in evaluation.slices)
+    assert all(math.isnan(s.accuracy) for s in evaluation.slices[BLEND])
     assert evaluation.evidence.accuracy == 0.5
     gate = judge_first(evaluation, make_settings())
     assert not gate.promote
@@ -203,8 +203,8 @@ def test_a_field_is_held_against_the_champion_on_the_same_rows(parts: list[Path]
     )
     walk = incumbent_on(last, SPEC.hash, Bundle.load(tmp_path / "walk"), 0, settings.forecast)
     evaluation = evaluate_parts(parts, make_dataset(), settings, incumbent=walk)
-    them = evaluation.evidence.champion
+    them = evaluation.evidence.served[RANDOM_WALK].champion
     assert them
     assert (them.name, them.trained, them.rows) == ("version 0", False, len(last))
-    assert them.pinball_bp == pytest.approx(evaluation.spread["model"]["pinball_bp"])
+    assert them.pinball_bp == pytest.approx(evaluation.spread[RANDOM_WALK]["pinball_bp"])
     assert judge_first(evaluation, settings).champion == RANDOM_WALK
