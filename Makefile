@@ -69,7 +69,8 @@ compile: setup ## Compile the pipelines into manifests/pipelines
 lock: setup ## Lock requirements/*.in into *.txt with hashes; ARGS=--upgrade takes newer versions
 	@for name in main dev bootstrap drift; do \
 	  echo "Locking requirements/$$name.txt"; \
-	  $(COMPILE) $(ARGS) requirements/$$name.in -o requirements/$$name.txt >/dev/null || exit 1; \
+	  over=$$(ls requirements/$$name.overrides 2>/dev/null); \
+	  $(COMPILE) $(ARGS) $${over:+--overrides $$over} requirements/$$name.in -o requirements/$$name.txt >/dev/null || exit 1; \
 	done
 
 clean: ## Remove caches and build outputs; keeps the environments and your data in .cryptosentinel

@@ -193,6 +193,16 @@ class ServingSettings(_Group):
     )
     timeout_s: float = Field(10.0, gt=0)
     reload_s: float = Field(2.0, gt=0, description="how often the local predictor asks for a new champion")
+    workers: int = Field(1, ge=1, le=16, description="processes that answer REST; gRPC is answered by the first")
+    max_body_bytes: int = Field(8 * 2**20, ge=1024, description="of a request; a larger one is refused")
+    explainer_url: Annotated[str | None, OrNone] = Field(
+        None, description="of the explainer, e.g. http://127.0.0.1:8087; without one, explanations are off"
+    )
+    explainer_port: int = Field(8087, ge=0, le=65535, description="of the local explainer; 0: any free port")
+    explain_timeout_s: float = Field(10.0, gt=0)
+    explain_concurrency: int = Field(4, ge=1, description="explanations asked for at once; more are refused with 503")
+    log_format: Literal["text", "json"] = "text"
+    tracing: bool = Field(False, description="OpenTelemetry spans, to where the OTEL_EXPORTER_OTLP_* variables say")
 
 
 class DashboardSettings(_Group):

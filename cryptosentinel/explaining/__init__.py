@@ -1,0 +1,1 @@
+"""Why a bundle forecasts what it forecasts: SHAP, LIME, importances."""
