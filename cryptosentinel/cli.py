@@ -196,6 +196,8 @@ def say_if_simulated(simulated: bool) -> None:
 
 def sentence(figures: dict[str, Any]) -> str:
     """`predicting.record` in words."""
+    from cryptosentinel.predicting import evidence
+
     made = f"{figures['made']} forecast{'' if figures['made'] == 1 else 's'}"
     if not figures["settled"]:
         return f"{made}, none settled yet."
@@ -204,7 +206,7 @@ def sentence(figures: dict[str, Any]) -> str:
     if figures["covered_80"] is not None:
         covered = (
             f"; {figures['covered_80']:.0%} of the prices within the 80% interval, "
-            f"{figures['covered_95']:.0%} within the 95% interval"
+            f"{figures['covered_95']:.0%} within the 95% interval ({evidence(figures['independent'])})"
         )
     return f"{made}, {figures['settled']} settled: {counts}{covered}."
 

@@ -1,29 +1,42 @@
 """Forecasting live: asking a predictor, settling what is due, raising alerts."""
 
 from cryptosentinel.predicting.describe import (
+    ENOUGH_OUTCOMES,
+    NO_BETTER_THAN_A_COIN,
+    REGIME_WORDS,
     describe_forecast,
+    evidence,
     forecast_records,
     forecast_table,
+    is_coin,
     is_outlying,
+    made_by,
     record,
 )
-from cryptosentinel.predicting.forecasts import forecast_frame
+from cryptosentinel.predicting.forecasts import abstention, forecast_frame
 from cryptosentinel.predicting.predictor import Answer, BundlePredictor, Predictor, Rows, answer_with
 from cryptosentinel.predicting.settling import outcomes
 from cryptosentinel.predicting.step import PredictReport, predict
 
 __all__ = [
+    "ENOUGH_OUTCOMES",
+    "NO_BETTER_THAN_A_COIN",
+    "REGIME_WORDS",
     "Answer",
     "BundlePredictor",
     "PredictReport",
     "Predictor",
     "Rows",
+    "abstention",
     "answer_with",
     "describe_forecast",
+    "evidence",
     "forecast_frame",
     "forecast_records",
     "forecast_table",
+    "is_coin",
     "is_outlying",
+    "made_by",
     "outcomes",
     "predict",
     "record",

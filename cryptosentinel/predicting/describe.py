@@ -7,11 +7,23 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from cryptosentinel.bundle import FLAT
+from cryptosentinel.bundle import FLAT, RANDOM_WALK
 from cryptosentinel.predicting.settling import CORRECT, FLAT_OUTCOME, INCORRECT, MISSED
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+# Fewer outcomes that do not overlap say little about how often prices are within an interval.
+ENOUGH_OUTCOMES = 30
+# What the names of `forecasting.regimes` stand for, and of the one that is none.
+REGIME_WORDS = {
+    "downtrend": "falling",
+    "uptrend": "rising",
+    "accumulation": "calm, no trend",
+    "distribution": "wild, no trend",
+    "unknown": "cannot be told",
+}
+NO_BETTER_THAN_A_COIN = "no better than a coin"
 
 
 def describe_forecast(forecast: pd.Series, currency: str) -> str:
@@ -22,7 +34,9 @@ def describe_forecast(forecast: pd.Series, currency: str) -> str:
     called = (
         "no direction is called"
         if forecast["direction"] == FLAT
-        else f"{forecast['direction']}, {forecast['confidence']:.0%} sure"
+        else f"{forecast['direction']}, but {NO_BETTER_THAN_A_COIN}"
+        if is_coin(forecast)
+        else f"{forecast['direction']}, {forecast['confidence']:.1%} sure"
     )
     models = json.loads(forecast["by_model"])
     others = ", ".join(f"{name} {price:,.{digits}f}" for name, price in models.items() if name != forecast["champion"])
@@ -32,15 +46,24 @@ def describe_forecast(forecast: pd.Series, currency: str) -> str:
         "",
         f"- forecast **{forecast['predicted_price']:,.{digits}f} {unit}**: "
         + (f"{change:+.3%}" if change else "the price stays where it is"),
-        f"- probability of a rise {forecast['p_up']:.0%}: {called}",
+        f"- probability of a rise {forecast['p_up']:.1%}: {called}",
         f"- 80% of outcomes between {forecast['lower_80']:,.{digits}f} and {forecast['upper_80']:,.{digits}f}; "
         f"95% between {forecast['lower_95']:,.{digits}f} and {forecast['upper_95']:,.{digits}f}",
         *(["- the market is unlike anything it was trained on; intervals widened"] if is_outlying(forecast) else []),
-        f"- market regime: {forecast['regime']}",
-        f"- by {forecast['champion']}, bundle version {forecast['bundle_version']}"
-        + (f"; others: {others}" if others else ""),
+        f"- market regime: {forecast['regime']} ({REGIME_WORDS[forecast['regime']]})",
+        f"- {made_by(forecast)}" + (f"; by other models: {others}" if others else ""),
     ]
     return "\n".join(lines) + "\n"
+
+
+def made_by(forecast: pd.Series) -> str:
+    """What of a forecast was learnt: where no regime is known, the random walk answered alone."""
+    bundle = f"bundle {forecast['bundle_version']}"
+    if forecast["regime"] == "unknown":
+        return f"the random walk alone, {bundle}"
+    if forecast["champion"] == RANDOM_WALK:
+        return f"price: stays; range and direction: trained {bundle}"
+    return f"price ({forecast['champion']}), range and direction: trained {bundle}"
 
 
 def is_outlying(forecast: pd.Series) -> bool:
@@ -48,15 +71,39 @@ def is_outlying(forecast: pd.Series) -> bool:
     return bool(pd.notna(forecast["outlying"]) and forecast["outlying"])
 
 
+def is_coin(forecast: pd.Series) -> bool:
+    """Whether the probability of a rise is within half a point of one half."""
+    return bool(abs(forecast["p_up"] - 0.5) < 0.005)
+
+
 def record(log: pd.DataFrame) -> dict[str, Any]:
-    """How forecasts have done: counts by outcome, and the share of prices within the intervals (None: none settled)."""
+    """How forecasts have done: counts by outcome, and the share of prices within the intervals (None: none settled).
+
+    `independent` counts the outcomes those shares rest on, those that overlap once.
+    """
     priced = log[log["actual_price"].notna()]
     figures: dict[str, Any] = {"made": len(log), "settled": int(log["outcome"].notna().sum())}
     figures |= {name: int((log["outcome"] == name).sum()) for name in (CORRECT, INCORRECT, FLAT_OUTCOME, MISSED)}
+    figures["independent"] = _not_overlapping(priced)
     for level in (80, 95):
         inside = priced["actual_price"].between(priced[f"lower_{level}"], priced[f"upper_{level}"])
         figures[f"covered_{level}"] = float(inside.mean()) if len(priced) else None
     return figures
+
+
+def evidence(independent: int) -> str:
+    """How far coverage can be judged by that many outcomes that do not overlap."""
+    outcomes = f"{independent:,} outcome{'s that do' if independent != 1 else ' that does'} not overlap"
+    return outcomes if independent >= ENOUGH_OUTCOMES else f"{outcomes}: too few to judge"
+
+
+def _not_overlapping(log: pd.DataFrame) -> int:
+    """How many forecasts there are if each begins where the one before it ends."""
+    count, end = 0, None
+    for row in log.sort_values("made_at")[["made_at", "target_at"]].itertuples():
+        if end is None or row.made_at >= end:
+            count, end = count + 1, row.target_at
+    return count
 
 
 def forecast_records(log: pd.DataFrame) -> list[dict[str, Any]]:
@@ -66,12 +113,12 @@ def forecast_records(log: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def forecast_table(log: pd.DataFrame) -> Table:
-    """Forecasts for a terminal of 80 columns, a row each; way is the direction that was called."""
+    """Forecasts for a terminal of 80 columns, a row each; `price then` is that of the moment when it was made."""
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
-    for name in ("for (UTC)", "price", "forecast", "80% interval", "way", "actual", "outcome"):
-        text = name in {"for (UTC)", "way", "outcome"}
+    for name in ("for (UTC)", "price\nthen", "forecast", "80% interval", "P of\nrise", "actual", "outcome"):
+        text = name in {"for (UTC)", "outcome"}
         table.add_column(name, justify="left" if text else "right", no_wrap=True)
     for row in log.itertuples():
         settled = isinstance(row.outcome, str)
@@ -82,7 +129,7 @@ def forecast_table(log: pd.DataFrame) -> Table:
             f"{row.price:,.{digits}f}",
             f"{row.predicted_price:,.{digits}f}",
             f"{row.lower_80:,.{coarse}f}..{row.upper_80:,.{coarse}f}",
-            "-" if row.direction == FLAT else row.direction,
+            f"{row.p_up:.1%}",
             f"{row.actual_price:,.{digits}f}" if settled and row.outcome != MISSED else "",
             row.outcome if settled else "pending",
         )

@@ -41,6 +41,44 @@ def make_forecast(
         ServingError: the predictor is away, or answers something that is not a forecast.
         SpecMismatchError: its bundle was built for other features.
     """
+    question = _question(store, spec, asset, settings, now=now)
+    if isinstance(question, Abstention):
+        return question
+    made_at, rows = question
+    answer = predictor.infer(rows)
+    if refusal := expired_model(answer.data_end, settings, now=now):
+        return refusal
+    return forecast_frame(answer, rows.close, asset, pd.DatetimeIndex([made_at]), spec)
+
+
+def abstention(
+    store: FeatureStore,
+    spec: FeatureSpec,
+    asset: str,
+    settings: ForecastSettings,
+    data_end: datetime | None,
+    *,
+    now: datetime,
+) -> str:
+    """Why `make_forecast` would abstain now, without asking a predictor; empty where it would not.
+
+    Args:
+        store: where the newest features are.
+        spec: of the features.
+        asset: whose price.
+        settings: how old features and champion may be.
+        data_end: of the champion, as `Answer.data_end`.
+        now: the time.
+    """
+    question = _question(store, spec, asset, settings, now=now)
+    refusal = question if isinstance(question, Abstention) else expired_model(data_end, settings, now=now)
+    return refusal.reason if refusal else ""
+
+
+def _question(
+    store: FeatureStore, spec: FeatureSpec, asset: str, settings: ForecastSettings, *, now: datetime
+) -> tuple[datetime, Rows] | Abstention:
+    """The newest bar's close and what a predictor is asked about it, or why nothing can be asked."""
     newest = store.last_timestamp(asset, spec.hash)
     if newest is None:
         return NO_FEATURES
@@ -59,10 +97,7 @@ def make_forecast(
         features=inputs if np.isfinite(inputs).all() else None,
         spec_hash=spec.hash,
     )
-    answer = predictor.infer(rows)
-    if refusal := expired_model(answer.data_end, settings, now=now):
-        return refusal
-    return forecast_frame(answer, rows.close, asset, pd.DatetimeIndex([made_at]), spec)
+    return made_at, rows
 
 
 def forecast_frame(

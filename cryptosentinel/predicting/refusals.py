@@ -28,12 +28,12 @@ def stale_features(made_at: datetime, settings: ForecastSettings, *, now: dateti
         settings: the limit.
         now: the time.
     """
-    age_s = (now - made_at).total_seconds()
-    if age_s <= settings.max_data_age_s:
+    age_s, limit_s = (now - made_at).total_seconds(), settings.max_data_age_s
+    if age_s <= limit_s:
         return None
-    limit = f"forecast.max_data_age_s ({settings.max_data_age_s / 60:g} minutes)"
     return Abstention(
-        f"the newest features are {age_s / 60:.0f} minutes old, more than {limit}: let the feature pipeline run"
+        f"the newest features are {_in_words(age_s)} old, more than forecast.max_data_age_s ({_in_words(limit_s)}): "
+        "let the feature pipeline run"
     )
 
 
@@ -46,9 +46,19 @@ def expired_model(data_end: datetime | None, settings: ForecastSettings, *, now:
         settings: the limit.
         now: the time.
     """
-    if data_end is None or (age_days := (now - data_end).total_seconds() / 86_400) <= settings.max_model_age_days:
+    limit_s = settings.max_model_age_days * 86_400
+    if data_end is None or (age_s := (now - data_end).total_seconds()) <= limit_s:
         return None
-    limit = f"forecast.max_model_age_days ({settings.max_model_age_days:g})"
     return Abstention(
-        f"the champion's data end {age_days:.1f} days ago, more than {limit}: let the training pipeline run"
+        f"the champion's data end {_in_words(age_s)} ago, more than forecast.max_model_age_days "
+        f"({_in_words(limit_s)}): let the training pipeline run"
     )
+
+
+def _in_words(seconds: float) -> str:
+    """In the largest unit of which there are two or more, to a tenth: `14.4 minutes`, `46 days`."""
+    unit, size = next(
+        ((unit, size) for unit, size in (("days", 86_400), ("hours", 3_600), ("minutes", 60)) if seconds >= 2 * size),
+        ("seconds", 1),
+    )
+    return f"{seconds / size:,.1f}".removesuffix(".0") + f" {unit}"

@@ -8,7 +8,9 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from cryptosentinel.predicting import describe_forecast, forecast_table, record
+from cryptosentinel.bundle.bundle import UNKNOWN_REGIME
+from cryptosentinel.forecasting.regimes import REGIMES
+from cryptosentinel.predicting import REGIME_WORDS, describe_forecast, evidence, forecast_table, made_by, record
 from tests.predicting.builders import forecast, settled
 
 
@@ -43,9 +45,26 @@ class TestRecord:
             "incorrect": 2,
             "flat": 1,
             "missed": 1,
+            "independent": 1,
             "covered_80": 3 / 5,
             "covered_95": 4 / 5,
         }
+
+    @pytest.mark.parametrize(("count", "independent"), [(0, 0), (1, 1), (6, 1), (7, 2), (43, 8)])
+    def test_outcomes_that_overlap_count_once(self, count: int, independent: int) -> None:
+        rows = [settled(forecast(number), "flat", 100.0) for number in reversed(range(count))]
+        assert record(log(*rows, forecast(100)))["independent"] == independent
+
+    @pytest.mark.parametrize(
+        ("independent", "said"),
+        [
+            (1, "1 outcome that does not overlap: too few to judge"),
+            (29, "29 outcomes that do not overlap: too few to judge"),
+            (30, "30 outcomes that do not overlap"),
+        ],
+    )
+    def test_what_coverage_rests_on_is_said(self, independent: int, said: str) -> None:
+        assert evidence(independent) == said
 
     @pytest.mark.parametrize("rows", [[forecast(0)], [settled(forecast(0), "missed")], [forecast(0).iloc[:0]]])
     def test_without_a_settled_price_coverage_is_not_known(self, rows: list[pd.DataFrame]) -> None:
@@ -65,10 +84,11 @@ class TestTable:
             )
         )
         assert [" ".join(line.split()) for line in rows] == [
-            "for (UTC) price forecast 80% interval way actual outcome",
-            "01-06 00:30 7,194.04 7,310.00 6,993.1..7,395.0 up 7,341.30 correct",
-            "01-06 00:35 100.00 101.00 95.0..105.0 - missed",
-            "01-06 00:40 0.123457 0.123400 0.12000..0.13000 down pending",
+            "price P of",
+            "for (UTC) then forecast 80% interval rise actual outcome",
+            "01-06 00:30 7,194.04 7,310.00 6,993.1..7,395.0 60.0% 7,341.30 correct",
+            "01-06 00:35 100.00 101.00 95.0..105.0 60.0% missed",
+            "01-06 00:40 0.123457 0.123400 0.12000..0.13000 60.0% pending",
         ]
 
     @pytest.mark.parametrize(
@@ -78,8 +98,8 @@ class TestTable:
     def test_it_fits_a_terminal_of_80_columns_unless_prices_are_in_millions(self, price: float, width: int) -> None:
         bounds = (price * 0.9, price * 1.1)
         row = settled(forecast(0, price=price, predicted=price, interval_80=bounds), "incorrect", price)
-        header, line = lines(log(row), width)
-        assert "…" not in header + line
+        above, header, line = lines(log(row), width)
+        assert "…" not in above + header + line
         assert line.endswith("incorrect")
 
 
@@ -90,10 +110,10 @@ class TestWords:
             "**bitcoin at 2025-01-06 00:30 UTC**, 30 minutes after a close of 100.00 USD:",
             "",
             "- forecast **101.00 USD**: +1.000%",
-            "- probability of a rise 60%: up, 60% sure",
+            "- probability of a rise 60.0%: up, 60.0% sure",
             "- 80% of outcomes between 95.00 and 105.00; 95% between 90.00 and 110.00",
-            "- market regime: uptrend",
-            "- by ridge, bundle version 3; others: random_walk 100.00",
+            "- market regime: uptrend (rising)",
+            "- price (ridge), range and direction: trained bundle 3; by other models: random_walk 100.00",
         ]
 
     def test_a_direction_may_be_called_though_the_price_is_forecast_to_stay(self) -> None:
@@ -101,13 +121,33 @@ class TestWords:
         said = describe_forecast(row, "usd").splitlines()
         assert said[2:4] == [
             "- forecast **100.00 USD**: the price stays where it is",
-            "- probability of a rise 47%: down, 53% sure",
+            "- probability of a rise 47.0%: down, 53.0% sure",
         ]
 
     def test_where_no_direction_is_called_none_is_claimed(self) -> None:
         row = forecast(0, predicted=100.0, direction="flat").assign(p_up=0.5, confidence=0.5).iloc[0]
-        assert "probability of a rise 50%: no direction is called" in describe_forecast(row, "usd")
+        assert "probability of a rise 50.0%: no direction is called" in describe_forecast(row, "usd")
         assert "sure" not in describe_forecast(row, "usd")
+
+    @pytest.mark.parametrize(("p_up", "coin"), [(0.494, False), (0.4951, True), (0.5049, True), (0.506, False)])
+    def test_a_direction_within_half_a_point_of_even_odds_is_called_a_coin(self, p_up: float, coin: bool) -> None:
+        said = describe_forecast(forecast(0).assign(p_up=p_up).iloc[0], "usd")
+        assert (f"probability of a rise {p_up:.1%}: up, but no better than a coin" in said) == coin
+        assert ("sure" in said) != coin
+
+    @pytest.mark.parametrize(
+        ("champion", "regime", "said"),
+        [
+            ("blend", "uptrend", "price (blend), range and direction: trained bundle 3"),
+            ("random_walk", "uptrend", "price: stays; range and direction: trained bundle 3"),
+            ("random_walk", "unknown", "the random walk alone, bundle 3"),
+        ],
+    )
+    def test_what_was_learnt_is_told_from_what_was_not(self, champion: str, regime: str, said: str) -> None:
+        assert made_by(forecast(0).assign(champion=champion, regime=regime).iloc[0]) == said
+
+    def test_every_regime_is_explained(self) -> None:
+        assert set(REGIME_WORDS) == {*REGIMES, UNKNOWN_REGIME}
 
     @pytest.mark.parametrize(("outlying", "warned"), [(True, True), (False, False), (None, False), (pd.NA, False)])
     def test_features_unlike_any_trained_on_are_warned_of(self, outlying: object, warned: bool) -> None:

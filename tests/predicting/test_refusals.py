@@ -37,10 +37,21 @@ def test_an_expired_model_does_not() -> None:
     refusal = expired_model(T0, LIMITS, now=T0 + timedelta(days=46))
     assert refusal is not None
     assert refusal.reason == (
-        "the champion's data end 46.0 days ago, more than forecast.max_model_age_days (45): "
+        "the champion's data end 46 days ago, more than forecast.max_model_age_days (45 days): "
         "let the training pipeline run"
     )
     assert expired_model(T0, LIMITS, now=T0 + timedelta(days=45, seconds=1)) is not None
+
+
+@pytest.mark.parametrize(
+    ("age", "words"),
+    [(timedelta(minutes=35), "35 minutes"), (timedelta(minutes=150), "2.5 hours"), (timedelta(days=50), "50 days")],
+)
+def test_ages_are_told_in_units_that_leave_something_of_them(age: timedelta, words: str) -> None:
+    refusal = expired_model(T0, ForecastSettings(max_model_age_days=0.01), now=T0 + age)
+    assert refusal is not None
+    assert refusal.reason.startswith(f"the champion's data end {words} ago, more than")
+    assert "(14.4 minutes)" in refusal.reason
 
 
 def test_what_has_learnt_nothing_never_expires() -> None:

@@ -177,8 +177,8 @@ class TestAbstaining:
         now = at(WARM) + timedelta(minutes=2)
         expired = Changed(predictor, data_end=now - timedelta(days=46))
         reason = self.reason(storage, expired, now)
-        assert reason.startswith("the champion's data end 46.0 days ago")
-        assert "forecast.max_model_age_days (45)" in reason
+        assert reason.startswith("the champion's data end 46 days ago")
+        assert "forecast.max_model_age_days (45 days)" in reason
         assert step(storage, Changed(predictor, data_end=now - timedelta(days=45)), now).abstained == ""
 
     def test_never_because_the_random_walk_is_old(self, tmp_path: Path) -> None:
