@@ -5,7 +5,6 @@ from __future__ import annotations
 import enum
 import os
 import signal
-import sys
 import threading
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,6 +27,7 @@ from cryptosentinel.cli import (
 )
 from cryptosentinel.config import CONFIG_VARIABLE
 from cryptosentinel.errors import UserInputError
+from pipelines.stopping import Stopping
 
 if TYPE_CHECKING:
     from pipelines.up import Up
@@ -52,7 +52,9 @@ def add_commands(app: typer.Typer) -> None:
 
 def up(
     source: SourceOption = None,
-    once: Annotated[bool, typer.Option("--once", help="One full cycle, then exit: 0 if a forecast was made.")] = False,
+    once: Annotated[
+        bool, typer.Option("--once", help="One full cycle, then exit; no forecast is said, with its reason.")
+    ] = False,
     window_days: Annotated[
         float | None, typer.Option(help="How much history training sees.", show_default="90")
     ] = None,
@@ -80,14 +82,15 @@ def up(
             "market.file.replay_bars": replay_bars,
         },
     )
-    # SIGTERM ends us as Ctrl-C does: children are stopped on the way out.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    stopping = Stopping()
+    signal.signal(signal.SIGTERM, stopping)
     try:
-        with bring_up(settings, err, once=once) as running:
+        with bring_up(settings, err, once=once, check=stopping.check) as running:
             if as_json:
                 print_json(running.summary())
             else:
                 _show(running)
+            stopping.check()
             if once:
                 err.print("One cycle is done, and all is stopped again. Without --once it goes on, with a dashboard.")
                 return
@@ -100,7 +103,7 @@ def up(
                 ticks = [f"{name} {at:%H:%M:%S}" for name, at in next_runs(running.workspace.settings, now).items()]
                 err.print(f"It is {now:%H:%M:%S} UTC. Next runs: {', '.join(ticks)}.", highlight=False)
                 err.print("Ctrl-C stops everything; the next start goes on from here.")
-            keep_running(running, err, threading.Event())
+            keep_running(running, err, threading.Event(), stopping.check)
     except KeyboardInterrupt:
         err.print("Stopped. What was stored stays; the next start goes on from it.")
         raise typer.Exit(130) from None
@@ -117,7 +120,10 @@ def _show(running: Up) -> None:
         out.print(forecast_table(settled.tail(12)))
     out.print(sentence(record(running.log)), highlight=False)
     out.print()
-    out.print(Markdown(describe_forecast(running.forecast, running.workspace.settings.market.currency)))
+    if running.forecast is None:
+        out.print(f"No forecast now: {running.abstained}.", highlight=False, markup=False)
+    else:
+        out.print(Markdown(describe_forecast(running.forecast, running.workspace.settings.market.currency)))
 
 
 def run(

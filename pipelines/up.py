@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -17,16 +17,17 @@ from rich.console import Console
 
 from cryptosentinel.bundle import read_manifest
 from cryptosentinel.config import Settings
-from cryptosentinel.errors import CryptoSentinelError, NotEnoughDataError, PipelineError, ServingError
-from cryptosentinel.predicting import forecast_records, record
+from cryptosentinel.errors import CryptoSentinelError, NotEnoughDataError, PipelineError
+from cryptosentinel.predicting import abstention, forecast_records, record
 from cryptosentinel.storage import RegisteredModel
 from cryptosentinel.workspace import Workspace, open_workspace, remember
-from pipelines.console import Say, Stages
+from pipelines.console import Say
 from pipelines.dashboard import free_port, running_dashboard
 from pipelines.home import locked_home
 from pipelines.local import end_runs, run_pipeline
 from pipelines.replay import replay, replay_start
 from pipelines.scheduler import next_tick, start_schedules
+from pipelines.stopping import CheckedStages
 
 if TYPE_CHECKING:
     from serving.process import PredictorProcess
@@ -44,7 +45,8 @@ class Up:
 
     Attributes:
         workspace: as it is now; its settings name the predictor.
-        forecast: the newest forecast, a row of the log.
+        forecast: of the newest bar, a row of the log; None where none could be made.
+        abstained: why not; empty where there is one.
         log: all forecasts of this market.
         urls: by name: predictor, grpc, dashboard.
         recorded: whether the market is a recording, which has ended.
@@ -52,7 +54,8 @@ class Up:
     """
 
     workspace: Workspace
-    forecast: pd.Series
+    forecast: pd.Series | None
+    abstained: str
     log: pd.DataFrame
     urls: dict[str, str]
     recorded: bool
@@ -65,30 +68,34 @@ class Up:
             "market": self.workspace.market,
             "simulated": self.workspace.source.simulated,
             "urls": self.urls,
-            "forecast": forecast_records(self.forecast.to_frame().T)[0],
+            "forecast": None if self.forecast is None else forecast_records(self.forecast.to_frame().T)[0],
+            "abstained": self.abstained,
             "record": record(self.log),
             "champion": {"version": champion.version, "verdict": champion.verdict, "metrics": champion.metrics},
         }
 
 
 @contextmanager
-def bring_up(settings: Settings, console: Console, *, once: bool) -> Iterator[Up]:
+def bring_up(
+    settings: Settings, console: Console, *, once: bool, check: Callable[[], None] = lambda: None
+) -> Iterator[Up]:
     """Brings everything up, and takes it down again when the block ends.
 
     Args:
         settings: of everything.
         console: where progress goes.
         once: without the dashboard, and with a training run whatever the registry holds.
+        check: is called after each stage and each replayed bar; what it raises ends everything.
 
     Raises:
         HomeInUseError: another `up` runs in the same home folder.
         StoreUnavailableError: the home folder cannot be written.
         PipelineError: a step failed.
-        ServingError: the predictor or the dashboard did not start, or no forecast came of it.
+        ServingError: the predictor or the dashboard did not start.
     """
     from serving.client import ServedPredictor
 
-    stages = Stages(6 if once else 7, console)
+    stages = CheckedStages(6 if once else 7, console, check)
     with ExitStack() as stack:
         stack.enter_context(locked_home(settings.home))
         with stages.stage("Market and stores") as say:
@@ -119,20 +126,19 @@ def bring_up(settings: Settings, console: Console, *, once: bool) -> Iterator[Up
             predictor.wait_ready(timeout_s=FOLLOW_S, version=workspace.champion().version)
 
         with stages.stage("Inference pipeline") as say:
-            outcome = run_pipeline("inference", settings, workspace.root, as_of=start, progress=say).told["predict"]
-            say(outcome)
+            say(run_pipeline("inference", settings, workspace.root, as_of=start, progress=say).told["predict"])
 
         with stages.stage("Recorded market" if start else "Forecast log") as say:
             made = 0
             if start is not None:
                 end = workspace.source.now()
-                made = replay(settings, predictor, start, end, lambda done, of: say(f"bar {done} of {of}"))
+                made = replay(settings, predictor, start, end, lambda done, of: stages.step(say, f"bar {done} of {of}"))
             log = workspace.storage.log.read_forecasts(settings.market.asset)
-            newest = workspace.storage.features.last_timestamp(settings.market.asset, workspace.spec.hash)
-            if not made and (log.empty or newest is None or log["made_at"].iloc[-1] <= pd.Timestamp(newest)):
-                raise ServingError(f"No forecast was made: {outcome}.", remedy="The next start goes on from here.")
             logged = f"{len(log):,} forecast{'s' * (len(log) != 1)} logged"
-            say(f"{made:,} bars replayed, {logged}" if start else logged)
+            forecast, abstained = _newest(workspace, log)
+            say(f"{made:,} bars replayed, {logged}" if start and not abstained else logged)
+        if abstained:
+            stages.notice(f"No forecast now: {abstained}.")
 
         urls = {"predictor": process.url, "grpc": process.grpc}
         if dashboard_port is not None:
@@ -140,7 +146,18 @@ def bring_up(settings: Settings, console: Console, *, once: bool) -> Iterator[Up
                 path = workspace.root / "logs" / "dashboard.log"
                 urls["dashboard"] = stack.enter_context(running_dashboard(settings, dashboard_port, path))
                 say(urls["dashboard"])
-        yield Up(open_workspace(settings), log.iloc[-1], log, urls, start is not None, process)
+        yield Up(open_workspace(settings), forecast, abstained, log, urls, start is not None, process)
+
+
+def _newest(workspace: Workspace, log: pd.DataFrame) -> tuple[pd.Series | None, str]:
+    """The forecast from the newest bar with features, or why there is none."""
+    store, spec, settings = workspace.storage.features, workspace.spec, workspace.settings
+    newest = store.last_timestamp(settings.market.asset, spec.hash)
+    if len(log) and newest is not None and log["made_at"].iloc[-1] > pd.Timestamp(newest):
+        return log.iloc[-1], ""
+    data_end, now = read_manifest(workspace.champion_bundle()).data_end, workspace.source.now()
+    reason = abstention(store, spec, settings.market.asset, settings.forecast, data_end, now=now)
+    return None, reason or "a bar came while the others were forecast from; the next run takes it"
 
 
 def _notices(workspace: Workspace, before: RegisteredModel | None, champion: RegisteredModel) -> Iterator[str]:
@@ -219,10 +236,11 @@ def _data_sentence(workspace: Workspace) -> str:
     return f"{rows:,} bars of {workspace.spec.interval.name} with features, to {newest:%Y-%m-%d %H:%M} UTC"
 
 
-def keep_running(up: Up, console: Console, stop: threading.Event) -> None:
+def keep_running(up: Up, console: Console, stop: threading.Event, check: Callable[[], None] = lambda: None) -> None:
     """Keeps the predictor alive, and runs the schedules of a market that goes on, until `stop` is set.
 
-    A run that fails is reported, and the next one tried at its time.
+    A run that fails is reported, and the next one tried at its time. `check` is called every second; what it raises
+    ends it too.
 
     Raises:
         ServingError: the predictor ended, and could not be started again.
@@ -233,6 +251,7 @@ def keep_running(up: Up, console: Console, stop: threading.Event) -> None:
         threads = start_schedules(settings.schedules, jobs, stop)
         try:
             while not stop.wait(1.0):
+                check()
                 if not process.running:
                     _report(console, f"the predictor ended (exit code {process.process.returncode}): starting it again")
                     process = stack.enter_context(_start_predictor(settings, up.workspace, lambda _: None))

@@ -19,7 +19,7 @@ from cryptosentinel.errors import BundleError, CryptoSentinelError, ServingError
 from cryptosentinel.features import SCALE_FEATURE, FeatureSpec
 from cryptosentinel.forecasting import calibrate_rows
 from cryptosentinel.market import SimulatedSource
-from cryptosentinel.predicting import Answer, BundlePredictor, Predictor, PredictReport, Rows, predict
+from cryptosentinel.predicting import Answer, BundlePredictor, Predictor, PredictReport, Rows, abstention, predict
 from cryptosentinel.predicting.forecasts import make_forecast
 from cryptosentinel.predicting.step import adjust
 from cryptosentinel.storage import FORECASTS, Storage
@@ -151,6 +151,9 @@ class TestAbstaining:
         report = step(storage, predictor, now)
         assert report.forecast is None
         assert logged(storage).empty
+        data_end = None if isinstance(predictor, BundlePredictor) else predictor.answer["data_end"]
+        told = abstention(storage.features, SPEC, "bitcoin", SETTINGS.forecast, data_end, now=now)
+        assert told == report.abstained  # without asking the predictor
         return report.abstained
 
     def test_without_features(self, tmp_path: Path) -> None:
@@ -170,7 +173,9 @@ class TestAbstaining:
         reason = self.reason(storage, predictor, at(VOLATILE) + timedelta(seconds=901))
         assert reason.startswith("the newest features are 15 minutes old")
         assert "forecast.max_data_age_s (15 minutes)" in reason
-        assert step(storage, predictor, at(VOLATILE) + timedelta(seconds=900)).abstained == ""
+        still = at(VOLATILE) + timedelta(seconds=900)
+        assert step(storage, predictor, still).abstained == ""
+        assert abstention(storage.features, SPEC, "bitcoin", SETTINGS.forecast, None, now=still) == ""
 
     def test_where_the_champion_has_expired(self, tmp_path: Path) -> None:
         storage, predictor = market(tmp_path), tiny(tmp_path)
