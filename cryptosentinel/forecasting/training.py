@@ -134,12 +134,16 @@ def train_part(name: str, rows: Dataset, snapshot: Snapshot, settings: TrainingS
     return part
 
 
-def _thinned(rows: Dataset, settings: TrainingSettings) -> Dataset:
-    """Every so many rows: neighbouring targets are nearly the same, and cost as much as others to fit.
+def thinning_step(count: int, settings: TrainingSettings) -> int:
+    """One in how many of `count` rows is fitted on: neighbouring targets are nearly the same, and cost as much to fit.
 
     Short histories are left whole.
     """
-    return rows.rows(slice(None, None, max(1, min(settings.thinning, len(rows) // FEW_ROWS))))
+    return max(1, min(settings.thinning, count // FEW_ROWS))
+
+
+def _thinned(rows: Dataset, settings: TrainingSettings) -> Dataset:
+    return rows.rows(slice(None, None, thinning_step(len(rows), settings)))
 
 
 def _fit(name: str, rows: Dataset, settings: TrainingSettings) -> tuple[Any, ModelEntry, str, list[str]]:
