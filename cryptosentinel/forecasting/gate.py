@@ -127,7 +127,7 @@ def _point(evidence: Evidence, look: Look) -> tuple[Champion, str]:
         if evidence.worse_p <= SIGNIFICANT:
             return RANDOM_WALK, f"{stays}: the blend is worse than that {against}; a later look can let it speak again"
         return BLEND, f"the blend may go on speaking: it is not significantly worse than the random walk {against}"
-    figures = f"{test} against {look.alpha:.2g} at look {look.number}; {skill}"
+    figures = f"{test}, where look {look.number} asks for at most {look.alpha:.2g}; {skill}"
     if evidence.information_p <= look.alpha and evidence.weighted_skill > 0:
         return BLEND, f"the blend may speak: it knows something, and shrunk it is worth something ({figures})"
     return RANDOM_WALK, (
@@ -152,18 +152,28 @@ def _against_champion(
     name, days = them.name, f"{them.age_days:.1f} days"
     grounds = [
         (not them.trained, f"{name} learnt nothing from data"),
-        (them.age_days >= settings.refresh_days, f"{name} has {days} less data and gives way to an equal"),
+        (
+            them.age_days >= settings.refresh_days,
+            f"the data of {name} end {days} earlier; from {settings.refresh_days:g} on (gate.refresh_days) it gives "
+            "way to an equal",
+        ),
         (them.speaks and voice == RANDOM_WALK, f"{name} says where the price goes, which the blend may not any more"),
         (ours == BLEND and not them.speaks, f"the blend may speak, and does not in {name}"),
-        (look.due and better <= level, f"it is better than {name} (Diebold-Mariano p {better:.2g} of {level:.2g})"),
+        (
+            look.due and better <= level,
+            f"it is better than {name} (Diebold-Mariano p {better:.2g}, where at most {level:.2g} is asked for)",
+        ),
     ]
-    equal = f"on {them.rows:,} common rows nothing is worse, pinball {_pinball(them)}"
+    equal = (
+        f"on {them.rows:,} common rows nothing is significantly worse: pinball {_pinball(them)} "
+        f"(Diebold-Mariano p {them.pinball_worse_p:.2g}; worse would be {SIGNIFICANT:g} or less)"
+    )
     if reasons := [reason for holds, reason in grounds if holds]:
         return True, [*reasons, equal]
-    found = f"this one found {better:.2g}" if look.due else "none is due yet"
+    found = f"this look found {better:.2g}" if look.due else "none is due yet"
     return False, [
-        f"{name} has only {days} less data: it gives way to an equal from {settings.refresh_days:g} on "
-        f"(gate.refresh_days), before that to one that a formal look finds better (Diebold-Mariano p at most "
+        f"the data of {name} end only {days} earlier: it gives way to an equal from {settings.refresh_days:g} on "
+        f"(gate.refresh_days), before that to one that a formal look finds better (Diebold-Mariano p of at most "
         f"{level:.2g}; {found})"
     ]
 

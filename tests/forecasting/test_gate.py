@@ -257,6 +257,11 @@ def test_coverage_may_differ_by_a_point_or_by_chance(excess: float, error: float
     assert verdict(coverage={80: cover})[0]
 
 
+def test_an_equal_that_is_a_little_worse_is_not_called_better_than_it_is() -> None:
+    _, reasons = verdict(pinball_bp=4.937, their_pinball_bp=4.905, pinball_worse_p=0.123)
+    assert "nothing is significantly worse: pinball 4.937 bp against 4.905 (Diebold-Mariano p 0.12" in reasons
+
+
 def test_against_version_0_only_the_spread_counts() -> None:
     worse_at_nothing_that_counts = {"brier_worse_p": 0.001, "point_worse_p": 0.001}
     assert verdict(trained=False, age_days=0.0, **worse_at_nothing_that_counts)[0]
