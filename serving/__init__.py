@@ -1,17 +1,16 @@
 """The predictor: a KServe model server that answers from a bundle, its client, and starting it as a process.
 
-Importing KServe takes more than a second, so what needs it is imported when it is first used.
+Importing KServe takes more than a second, so everything here is imported when it is first used.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from serving.process import PredictorProcess, running_predictor, start_predictor
-
 if TYPE_CHECKING:
     from serving.client import ServedPredictor, predictor_for
     from serving.info import ModelInfo
     from serving.predictor import ForecastModel
+    from serving.process import PredictorProcess, running_predictor, start_predictor
 
 __all__ = [
     "ForecastModel",
@@ -26,8 +25,11 @@ __all__ = [
 _LAZY = {
     "ForecastModel": "predictor",
     "ModelInfo": "info",
+    "PredictorProcess": "process",
     "ServedPredictor": "client",
     "predictor_for": "client",
+    "running_predictor": "process",
+    "start_predictor": "process",
 }
 
 

@@ -7,20 +7,33 @@ import json
 import logging
 import shutil
 import time
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cryptosentinel.bundle import Bundle
+from cryptosentinel.bundle import MANIFEST, Bundle, file_digest
 from cryptosentinel.errors import BundleDamagedError, BundleError
-from cryptosentinel.storage import ModelRegistry
-from serving.predictor import ForecastModel, Served
+
+if TYPE_CHECKING:  # the explainer needs neither KServe nor the registry
+    from cryptosentinel.storage import ModelRegistry
+    from serving.predictor import ForecastModel
 
 log = logging.getLogger("serving")
 
 VERSION_FILE = "registered.json"
 UNREGISTERED = -1
 RETRY_AFTER_S = 30.0  # a champion that cannot be loaded is tried again, in case it was the disk or the network
+
+
+@dataclass(frozen=True)
+class Served:
+    """A bundle, its version in the registry, and the digest of its manifest, which names every file's."""
+
+    bundle: Bundle
+    version: int
+    digest: str
 
 
 def load_served(path: Path, version: int | None = None) -> Served:
@@ -43,7 +56,7 @@ def load_served(path: Path, version: int | None = None) -> Served:
         raise BundleDamagedError(f"Bundle {path} cannot answer ({type(error).__name__}: {error}).") from error
     if not np.isfinite(price):
         raise BundleDamagedError(f"Bundle {path} answers {price} for a row of zeros.")
-    return Served(bundle, version)
+    return Served(bundle, version, file_digest(path / MANIFEST))
 
 
 def fetch_served(registry: ModelRegistry, version: int, folder: Path) -> Served:

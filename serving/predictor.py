@@ -7,28 +7,19 @@ mixes two bundles.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from cryptosentinel.bundle import Bundle
 from cryptosentinel.predicting import Answer, Rows, answer_with
 from serving._kserve import InferRequest, InferResponse, InvalidInput, Model, ModelNotReady
+from serving.bundles import Served
 from serving.info import ModelInfo
 from serving.instances import predictions_of, rows_of_instances
 from serving.tensors import MAX_ROWS, NUMBERS, input_tensors, output_tensors, response_to, rows_of
 
 # A row costs a few microseconds: more than these are computed beside the event loop.
 INLINE_ROWS = 200
-
-
-@dataclass(frozen=True)
-class Served:
-    """A bundle and its version in the registry."""
-
-    bundle: Bundle
-    version: int
 
 
 class NotServingYet(ModelNotReady):

@@ -17,6 +17,7 @@ from cryptosentinel.bundle.inference import DOWN, FLAT, UP, Inference, confidenc
 from cryptosentinel.bundle.manifest import (
     BACKGROUND_FILE,
     BLEND,
+    MANIFEST,
     RANDOM_WALK,
     REFERENCE_FILE,
     Champion,
@@ -24,6 +25,7 @@ from cryptosentinel.bundle.manifest import (
     Gate,
     Manifest,
     ModelEntry,
+    file_digest,
     library_versions,
 )
 from cryptosentinel.bundle.quantiles import BOUNDS, LEVELS, PROBABILITIES, QuantileTable
@@ -39,6 +41,7 @@ __all__ = [
     "DOWN",
     "FLAT",
     "LEVELS",
+    "MANIFEST",
     "ONNX_FILE",
     "PROBABILITIES",
     "RANDOM_WALK",
@@ -57,6 +60,7 @@ __all__ = [
     "QuantileTable",
     "confidences",
     "directions",
+    "file_digest",
     "is_outdated",
     "library_versions",
     "load_native",
