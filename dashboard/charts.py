@@ -27,17 +27,27 @@ CONFIG = {
 _FAN_STEPS = 12
 
 
-def price_chart(bars: pd.DataFrame, forecasts: pd.DataFrame, interval: Interval, hours: float) -> go.Figure:
+def price_chart(
+    bars: pd.DataFrame,
+    forecasts: pd.DataFrame,
+    interval: Interval,
+    hours: float,
+    currency: str,
+    *,
+    expired: bool = False,
+) -> go.Figure:
     """Candles, the newest forecast as a fan to its target, and what was forecast for the time before.
 
-    It depends on the data alone, not on the wall clock: Streamlit mounts a figure that differs in anything anew, and a
-    viewer's zoom would be gone.
+    It depends on the data, and on the wall clock only by `expired`: Streamlit mounts a figure that differs in anything
+    anew, and a viewer's zoom would be gone.
 
     Args:
         bars: by time, at least one.
         forecasts: rows of the forecast log, by `made_at`; the last is a fan if its target is after the newest close.
         interval: of the bars, for what counts as a gap.
         hours: shown before the newest close.
+        currency: of the prices, as `market.currency`.
+        expired: the newest forecast's target has passed by the clock, so that its fan is grey.
     """
     figure = _figure(height=460)
     closed_at = bars["timestamp"].iloc[-1] + interval.delta
@@ -69,12 +79,12 @@ def price_chart(bars: pd.DataFrame, forecasts: pd.DataFrame, interval: Interval,
         decreasing={"line": {"color": DOWN, "width": 1.2}, "fillcolor": DOWN},
     )
     if newest is not None:
-        _fan(figure, newest)
+        _fan(figure, newest, expired=expired)
     _price_tag(figure, bars["close"].iloc[-1])
     figure.add_vline(x=_naive_time(closed_at), line={"color": QUIET, "width": 1, "dash": "dash"})
     end = closed_at if newest is None else newest["target_at"]
     figure.update_xaxes(range=[_naive_time(start), _naive_time(end + 0.02 * (end - start))], rangeslider_visible=False)
-    figure.update_yaxes(range=_reach(bars[bars["timestamp"] >= start], past, newest))
+    figure.update_yaxes(range=_reach(bars[bars["timestamp"] >= start], past, newest), title=currency.upper())
     return figure
 
 
@@ -107,7 +117,7 @@ def error_chart(forecasts: pd.DataFrame, interval: Interval) -> go.Figure:
             hovertemplate=f"%{{y:+.2f}}%: %{{customdata[0]:{digits}}}, forecast %{{customdata[1]:{digits}}}",
         )
     figure.add_hline(y=0, line={"color": FORECAST, "width": 1, "dash": "dot"})
-    figure.update_yaxes(ticksuffix="%", tickformat="+.2~f")
+    figure.update_yaxes(ticksuffix="%", tickformat="+.2~f", title="actual - forecast")
     return figure
 
 
@@ -120,18 +130,19 @@ def _figure(height: int) -> go.Figure:
         dragmode=False,
         legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
     )
-    figure.update_xaxes(showgrid=False, hoverformat="%d %b %H:%M UTC")
+    figure.update_xaxes(showgrid=False, hoverformat="%d %b %H:%M UTC", title="UTC")
     figure.update_yaxes(side="right", tickformat=",~f", automargin=True)
     return figure
 
 
-def _fan(figure: go.Figure, forecast: pd.Series) -> None:
+def _fan(figure: go.Figure, forecast: pd.Series, *, expired: bool) -> None:
     """The bands hold at the target; on the way there they are drawn as wide as a random walk's, by the root of time."""
     share = np.linspace(0, 1, _FAN_STEPS + 1)
     made, target = forecast["made_at"], forecast["target_at"]
     times = pd.Series(made + share * (target - made))
     middle = forecast["price"] + share * (forecast["predicted_price"] - forecast["price"])
-    for level, fill in ((95, FILL_95), (80, FILL_80)):
+    fills, colour = ((FILL_PAST, FILL_PAST), QUIET) if expired else ((FILL_95, FILL_80), FORECAST)
+    for level, fill in zip((95, 80), fills, strict=True):
         lower, upper = (
             pd.Series(middle + np.sqrt(share) * (forecast[f"{side}_{level}"] - forecast["predicted_price"]))
             for side in ("lower", "upper")
@@ -144,9 +155,9 @@ def _fan(figure: go.Figure, forecast: pd.Series) -> None:
         x=_naive(pd.Series([made, target])),
         y=[forecast["price"], forecast["predicted_price"]],
         mode="lines+markers",
-        name="forecast",
+        name="forecast, its time is past" if expired else "forecast",
         legendrank=4,
-        line={"color": FORECAST, "width": 2.5},
+        line={"color": colour, "width": 2.5},
         marker={"symbol": ["circle", "diamond"], "size": [1, 9]},
         customdata=["", f" ({ends})"],
         hovertemplate=f"%{{y:{_format(forecast['price'])}}}%{{customdata}}",
@@ -206,12 +217,13 @@ def _format(value: float) -> str:
 
 
 def _price_tag(figure: go.Figure, value: float) -> None:
-    """The newest price as a tag on the axis, as traders are used to."""
+    """The newest price as a tag on its line, at the end where it hides neither the axis nor the forecast."""
     figure.add_hline(y=value, line={"color": QUIET, "width": 1, "dash": "dot"})
     figure.add_annotation(
-        x=1,
+        x=0,
         xref="paper",
         xanchor="left",
+        yanchor="bottom",
         y=value,
         text=price(value) if decimals(value) > 2 else f"{value:,.1f}",
         showarrow=False,

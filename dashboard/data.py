@@ -10,10 +10,11 @@ import pandas as pd
 from croniter import croniter
 
 from cryptosentinel.config import ForecastSettings, ScheduleSettings, load_settings
+from cryptosentinel.forecasting import past_verdicts
 from cryptosentinel.market import FileSource, Quote
 from cryptosentinel.market.bars import Interval
 from cryptosentinel.market.quotes import QUOTE_WINDOW, quote_from_bars
-from cryptosentinel.predicting import record
+from cryptosentinel.predicting import abstention, record
 from cryptosentinel.storage import RegisteredModel
 from cryptosentinel.workspace import Workspace, stored_workspace
 from dashboard.text import DIRECTIONS, OUTCOMES, PENDING, name
@@ -47,6 +48,7 @@ class Record:
         hit_rate: of the settled forecasts that called a rise or a fall, and were followed by a move, the share that
             called it right; None where there is none.
         called: how many those are.
+        independent: how many outcomes the shares within the bands rest on, those that overlap counted once.
     """
 
     counts: dict[str, int]
@@ -54,6 +56,7 @@ class Record:
     covered_95: float | None
     hit_rate: float | None
     called: int
+    independent: int
 
     @classmethod
     def of(cls, forecasts: pd.DataFrame) -> Record:
@@ -67,6 +70,7 @@ class Record:
             covered_95=figures["covered_95"],
             hit_rate=float(right / (right + wrong)) if right + wrong else None,
             called=int(right + wrong),
+            independent=figures["independent"],
         )
 
 
@@ -85,6 +89,8 @@ class Home:
         forecasts: those of the last `RECORD_WINDOW`, by `made_at`.
         alerts: the open ones, newest first.
         model: the version that made the newest forecast; None where there is none, or it left the registry.
+        trained: the version trained last, whether it serves or not; None where none was.
+        abstained: why no forecast can be made now; empty where one can.
     """
 
     now: datetime
@@ -97,6 +103,8 @@ class Home:
     forecasts: pd.DataFrame
     alerts: pd.DataFrame
     model: RegisteredModel | None
+    trained: RegisteredModel | None
+    abstained: str
 
     @property
     def forecast(self) -> pd.Series | None:
@@ -107,6 +115,16 @@ class Home:
     def age(self) -> timedelta:
         """How old the newest close is, by the market's clock."""
         return self.now - self.quote.at
+
+    @property
+    def learnt_to(self) -> datetime | None:
+        """When the data end that the newest forecast's model has seen; None where it has seen none."""
+        return _data_end(self.model)
+
+    @property
+    def moved_on(self) -> bool:
+        """Whether there is a bar that the newest forecast did not know."""
+        return self.forecast is not None and self.forecast["made_at"] < self.quote.at
 
     @property
     def stale(self) -> bool:
@@ -139,40 +157,48 @@ def read_home(workspace: Workspace, clock: datetime) -> Home | None:
     bars = storage.features.read_bars(asset, newest - QUOTE_WINDOW, closed_at)
     forecasts = storage.log.read_forecasts(asset, now - RECORD_WINDOW)
     versions = {model.version: model for model in storage.registry.versions()}
+    limits, data_end = workspace.settings.forecast, _data_end(storage.registry.champion())
     return Home(
         now=now,
         clock=clock,
         recorded=recorded,
         interval=interval,
-        limits=workspace.settings.forecast,
+        limits=limits,
         bars=bars,
         quote=quote_from_bars(asset, bars, interval, closed_at),
         forecasts=forecasts,
         alerts=storage.log.read_alerts(asset, open_only=True),
         model=versions.get(int(forecasts["bundle_version"].iloc[-1])) if len(forecasts) else None,
+        trained=max((model for number, model in versions.items() if number), key=lambda m: m.version, default=None),
+        abstained=abstention(storage.features, workspace.spec, asset, limits, data_end, now=now),
     )
+
+
+def _data_end(model: RegisteredModel | None) -> datetime | None:
+    verdicts = past_verdicts([model]) if model else []
+    return verdicts[0].data_end if verdicts else None
 
 
 def forecast_table(forecasts: pd.DataFrame, count: int) -> pd.DataFrame:
     """The newest forecasts as a table for people, newest first.
 
-    Columns: `For`, `Direction`, `Outcome`, `Forecast`, `Actual`, `Error` (forecast less actual), `80% from`, `80% to`,
-    `P(rise)` in percent, `Price` (when it was made), `Made`, `Model`, `Bundle`.
+    Columns: `For (UTC)`, `Direction`, `Outcome`, `Forecast`, `Actual`, `Actual - forecast`, `80% from`, `80% to`,
+    `P(rise)` in percent, `Price then` (when it was made), `Made (UTC)`, `Model`, `Bundle`.
     """
     rows = forecasts.iloc[::-1].head(count)
     return pd.DataFrame(
         {
-            "For": rows["target_at"],
+            "For (UTC)": rows["target_at"],
             "Direction": rows["direction"].map(DIRECTIONS),
             "Outcome": rows["outcome"].map(OUTCOMES).fillna(PENDING),
             "Forecast": rows["predicted_price"],
             "Actual": rows["actual_price"],
-            "Error": rows["error"],
+            "Actual - forecast": -rows["error"],
             "80% from": rows["lower_80"],
             "80% to": rows["upper_80"],
             "P(rise)": 100 * rows["p_up"],
-            "Price": rows["price"],
-            "Made": rows["made_at"],
+            "Price then": rows["price"],
+            "Made (UTC)": rows["made_at"],
             "Model": rows["champion"].map(name),
             "Bundle": rows["bundle_version"],
         }

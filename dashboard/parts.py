@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import Literal
 
 import pandas as pd
 import streamlit as st
 
-from dashboard.data import Record
+from cryptosentinel.bundle import FLAT
+from cryptosentinel.predicting import ENOUGH_OUTCOMES, NO_BETTER_THAN_A_COIN, REGIME_WORDS, evidence, is_coin, made_by
+from dashboard import text
+from dashboard.data import Home, Record
 from dashboard.text import OUTCOMES, clock, name, plain, share
 
 Tone = Literal["blue", "orange", "off"]
@@ -19,9 +23,9 @@ def tone(move: float) -> Tone:
     return "blue" if move > 0 else "orange" if move < 0 else "off"
 
 
-def card(label: str, value: str, note: str, colour: Tone = "off") -> None:
-    """A figure with what it is called above and a note below."""
-    st.metric(label, value, note, delta_color=colour, delta_arrow="off", border=True, height="stretch")
+def card(label: str, value: str, note: str, colour: Tone = "off", *, explained: str | None = None) -> None:
+    """A figure with what it is called above and a note below; behind a question mark, what it means."""
+    st.metric(label, value, note, delta_color=colour, delta_arrow="off", border=True, height="stretch", help=explained)
 
 
 def aside(sentence: str) -> None:
@@ -40,22 +44,106 @@ def alerts(rows: pd.DataFrame, now: datetime) -> None:
         )
 
 
-def record(figures: Record) -> None:
-    """How forecasts have done, in four figures and a sentence."""
-    counts = figures.counts
+def forecast(home: Home, forecast: pd.Series) -> None:
+    """The newest forecast in cards: grey once its time is past."""
+    target, made = clock(forecast["target_at"], home.now), clock(forecast["made_at"], home.now)
+    predicted, move = forecast["predicted_price"], forecast["predicted_price"] / forecast["price"] - 1
+
+    def shown(value: str) -> str:
+        return f":gray[{value}]" if home.expired else value
+
+    colour = "off" if home.expired else tone(move)
+    way = f"{text.arrow(move)} {text.change(move)}" if move else f"{text.arrow(0)} stays"
+    at = f", made {made} at {text.price(forecast['price'])}" if home.moved_on else "" if move else " where it is"
+    card(
+        f"Forecast was for {target} UTC, past" if home.expired else f"Forecast for {target} UTC",
+        shown(text.price(predicted)),
+        way + at,
+        colour,
+        explained="The change is from the price when the forecast was made.",
+    )
+    lower, upper = forecast["lower_80"], forecast["upper_80"]
+    card(
+        "Likely range, 80%",
+        shown(text.spread(lower, upper, predicted)),
+        f"{text.price(lower)} to {text.price(upper)}",
+        explained=f"The price at {target} UTC should be inside in 80 of 100 such forecasts.",
+    )
+    sure = "" if forecast["direction"] == FLAT else f", {text.odds(forecast['confidence'])} sure"
+    card(
+        "Chance of a rise",
+        shown(text.odds(forecast["p_up"])),
+        NO_BETTER_THAN_A_COIN if is_coin(forecast) else text.DIRECTIONS[forecast["direction"]] + sure,
+        explained=f"The probability that the price at {target} UTC is above that of {made} UTC, when the forecast was "
+        "made. How sure: the probability that the direction called is right. Within half a point of 50%, that is no "
+        f"better than a coin; it is logged as {plain(forecast['direction'])}.",
+    )
+    card(
+        "Market regime",
+        shown(plain(name(forecast["regime"]))),
+        f"{REGIME_WORDS.get(forecast['regime'], 'not known')}, at {made} UTC",
+        explained="; ".join(f"{name(regime)}: {words}" for regime, words in REGIME_WORDS.items()) + ".",
+    )
+    learnt = home.learnt_to
+    card(
+        "Model",
+        shown(f"Bundle {forecast['bundle_version']}"),
+        "learnt nothing yet" if learnt is None else f"data to {text.duration(home.now - learnt)} ago",
+        explained=f"What made the forecast: {plain(made_by(forecast))}."
+        + ("" if learnt is None else f" It has seen data up to {learnt:%Y-%m-%d %H:%M} UTC; ago is by ")
+        + ("" if learnt is None else "the recording's clock." if home.recorded else "the clock."),
+    )
+
+
+def models(home: Home) -> None:
+    """What made the newest forecast, and what became of the last training, a sentence each."""
+    if home.forecast is not None:
+        said = made_by(home.forecast)
+        aside(f"{plain(said[0].upper() + said[1:])}.")
+    if home.trained is not None:
+        # Its first reason: a semicolon in parentheses is part of one.
+        reason = re.split(r"; (?![^(]*\))", home.trained.verdict)[0]
+        when = "" if home.recorded else f", {clock(home.trained.registered_at, home.now)} UTC"
+        aside(f"Last training{when}: version {home.trained.version} {plain(reason)}.")
+
+
+def record(figures: Record, flat_move: float) -> None:
+    """How forecasts have done, in four figures and a sentence.
+
+    Args:
+        figures: the record.
+        flat_move: as `forecast.flat_move`.
+    """
+    counts, enough = figures.counts, figures.independent >= ENOUGH_OUTCOMES
+    moved = f"of {figures.called:,} that moved {100 * flat_move:g}% or more"
+    bands = [
+        (
+            f"Inside the {level}% band",
+            share(covered),
+            f"should be {level}%" if enough else "too few to judge",
+            f"The share of actual prices within the {level}% band of their forecasts; in the long run it should be "
+            f"{level}%.",
+        )
+        for level, covered in ((80, figures.covered_80), (95, figures.covered_95))
+    ]
     cards = (
-        ("Settled", f"{counts['settled']:,}", f"of {counts['made']:,} made"),
-        ("Direction right", share(figures.hit_rate), f"of {figures.called:,} calls"),
-        ("Inside the 80% band", share(figures.covered_80), "should be 80%"),
-        ("Inside the 95% band", share(figures.covered_95), "should be 95%"),
+        ("Settled", f"{counts['settled']:,}", f"of {counts['made']:,} made", "Forecasts whose time has come."),
+        (
+            "Direction right",
+            share(figures.hit_rate),
+            moved,
+            "Of forecasts that called a rise or a fall, and whose price moved enough to tell; smaller moves are flat.",
+        ),
+        *bands,
     )
     for row in (cards[:2], cards[2:]):
         with st.container(horizontal=True, gap="small"):
-            for figure in row:
-                card(*figure)
+            for label, value, note, explained in row:
+                card(label, value, note, explained=explained)
     outcomes = ", ".join(f"{counts[outcome]:,} {outcome}" for outcome in OUTCOMES)
     no_call = " No direction was called: incorrect only means that the price moved."
-    aside(f"{outcomes}." + (no_call if counts["incorrect"] and not figures.called else ""))
+    basis = f" {evidence(figures.independent)}." if counts["settled"] else ""
+    aside(f"{outcomes}.{basis}" + (no_call if counts["incorrect"] and not figures.called else ""))
 
 
 def forecasts(table: pd.DataFrame, decimals: int) -> None:
@@ -68,10 +156,10 @@ def forecasts(table: pd.DataFrame, decimals: int) -> None:
         height=420,
         placeholder="",
         column_config={
-            **dict.fromkeys(("Forecast", "Actual", "80% from", "80% to", "Price"), price),
-            **dict.fromkeys(("For", "Made"), time),
-            "Error": st.column_config.NumberColumn(format=f"%+.{decimals}f"),
-            "P(rise)": st.column_config.NumberColumn(format="%.0f%%"),
+            **dict.fromkeys(("Forecast", "Actual", "80% from", "80% to", "Price then"), price),
+            **dict.fromkeys(("For (UTC)", "Made (UTC)"), time),
+            "Actual - forecast": st.column_config.NumberColumn(format=f"%+.{decimals}f"),
+            "P(rise)": st.column_config.NumberColumn(format="%.1f%%", help="Probability of a rise, when it was made"),
         },
         alt="The latest forecasts and their outcomes; times in UTC",
     )

@@ -53,6 +53,11 @@ def share(value: float | None) -> str:
     return UNKNOWN if value is None or math.isnan(value) else f"{value:.0%}"
 
 
+def odds(value: float) -> str:
+    """A probability that is near one half: `49.7%`."""
+    return f"{value:.1%}"
+
+
 def name(identifier: str) -> str:
     """A name from the code as people write it: `random_walk` is `Random walk`."""
     return identifier.replace("_", " ").replace("-", " ").capitalize()

@@ -6,10 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 import streamlit as st
 
-from cryptosentinel.bundle import FLAT
 from cryptosentinel.predicting import is_outlying
 from dashboard import charts, parts, shell, text
-from dashboard.data import RECORD_WINDOW, Home, Record, forecast_table, is_recorded, next_run, settled, since
+from dashboard.data import Home, Record, forecast_table, is_recorded, next_run, settled, since
 
 HOURS = (3, 6, 12, 24)
 TABLE_ROWS = 36
@@ -27,6 +26,7 @@ def live() -> None:
     with st.container(horizontal=True, gap="small"):
         _price(home)
         _forecast(home)
+    parts.models(home)
     hours = _chart(home)
     if len(home.forecasts):
         _past(home, hours)
@@ -53,16 +53,16 @@ def _state(home: Home) -> None:
             st.badge("Unlike anything trained on: range widened", icon=":material/travel_explore:", color="orange")
         if home.alerts.empty:
             st.badge("No open alerts", icon=":material/check:", color="gray")
-    if home.stale:
+    if home.abstained:
+        ticks = f" The feature pipeline runs again {_when('feature')}, the training pipeline {_when('training')}."
         st.warning(
-            f"No forecast is made from bars this old. The feature pipeline runs again {_when('feature')}; "
-            "its log says why it brought nothing newer.",
+            f"No forecast can be made now: {text.plain(home.abstained)}.{'' if home.recorded else ticks}",
             icon=":material/warning:",
         )
-    elif home.expired:
+    if home.expired:
         st.warning(
             f"The newest forecast was for {text.clock(home.forecast['target_at'], home.clock)} UTC, which is past. The "
-            f"inference pipeline runs again {_when('inference')}; its log says why it made none.",
+            f"inference pipeline runs again {_when('inference')}.",
             icon=":material/warning:",
         )
     parts.alerts(home.alerts, home.clock)
@@ -79,31 +79,10 @@ def _price(home: Home) -> None:
 
 
 def _forecast(home: Home) -> None:
-    forecast = home.forecast
-    if forecast is None:
+    if home.forecast is not None:
+        parts.forecast(home, home.forecast)
+    elif not home.abstained:
         st.info(f"No forecast yet. The inference pipeline makes the first {_when('inference')}.")
-        return
-    predicted = forecast["predicted_price"]
-    move = predicted / forecast["price"] - 1
-    parts.card(
-        f"Forecast for {text.clock(forecast['target_at'], home.now)} UTC",
-        text.price(predicted),
-        f"{text.arrow(move)} {text.change(move)}" if move else f"{text.arrow(0)} stays where it is",
-        parts.tone(move),
-    )
-    lower, upper = forecast["lower_80"], forecast["upper_80"]
-    parts.card(
-        "Likely range, 80%",
-        text.spread(lower, upper, predicted),
-        f"{text.price(lower)} to {text.price(upper)}",
-    )
-    sure = "" if forecast["direction"] == FLAT else f", {text.share(forecast['confidence'])} sure"
-    parts.card("Chance of a rise", text.share(forecast["p_up"]), text.DIRECTIONS[forecast["direction"]] + sure)
-    made = f"at {text.clock(forecast['made_at'], home.now)} UTC"
-    parts.card("Market regime", text.plain(text.name(forecast["regime"])), made)
-    age = "" if home.model is None else f", {text.duration(home.clock - home.model.registered_at)} old"
-    version = f"bundle {forecast['bundle_version']}{age}"
-    parts.card("Model", text.plain(text.name(forecast["champion"])), version)
 
 
 def _chart(home: Home) -> int:
@@ -119,7 +98,8 @@ def _chart(home: Home) -> int:
             bind="query-params",
             label_visibility="collapsed",
         )
-    figure = charts.price_chart(home.bars, home.forecasts, home.interval, hours)
+    currency = shell.market().settings.market.currency
+    figure = charts.price_chart(home.bars, home.forecasts, home.interval, hours, currency, expired=home.expired)
     st.plotly_chart(figure, key="price", config=charts.CONFIG, alt="Candlesticks of the price, and the forecast")
     return hours
 
@@ -135,8 +115,9 @@ def _past(home: Home, hours: int) -> None:
             figure = charts.error_chart(recent, home.interval)
             st.plotly_chart(figure, key="errors", config=charts.CONFIG, alt="Errors of past forecasts and their bands")
     with right:
-        st.header(f"Record of the last {RECORD_WINDOW.days} days", anchor=False)
-        parts.record(Record.of(home.forecasts))
+        # What is read is that of `RECORD_WINDOW`; a young market has less.
+        st.header(f"Record of the last {text.duration(home.now - home.forecasts['made_at'].iloc[0])}", anchor=False)
+        parts.record(Record.of(home.forecasts), home.limits.flat_move)
     st.header("Latest forecasts", anchor=False)
     parts.forecasts(forecast_table(home.forecasts, TABLE_ROWS), text.decimals(home.quote.price))
 

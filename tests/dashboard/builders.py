@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pandas as pd
 
+from cryptosentinel.bundle import Gate
 from cryptosentinel.config import Settings, load_settings
+from cryptosentinel.features import featurize
+from cryptosentinel.forecasting.looks import verdict_metrics
 from cryptosentinel.market import ingest
 from cryptosentinel.predicting.settling import settle_due
 from cryptosentinel.storage import ALERTS, FORECASTS
 from cryptosentinel.workspace import Workspace, open_workspace
+from tests.builders import make_tiny_bundle
 
 SIMULATED = "simulated:3"
 
@@ -22,10 +27,11 @@ def settings_for(home: Path, source: str = SIMULATED) -> Settings:
 
 
 def with_bars(settings: Settings, now: datetime, *, hours: float = 26) -> Workspace:
-    """A store with the bars of the last hours before `now`, and the random walk as champion."""
+    """A store with bars and features of the last hours before `now`, and the random walk as champion."""
     workspace = open_workspace(settings, now=now)
     workspace.champion()
     ingest(workspace.source, workspace.storage.features, history=timedelta(hours=hours))
+    featurize(workspace.storage.features, workspace.spec, settings.market.asset)
     return workspace
 
 
@@ -67,6 +73,15 @@ def with_forecasts(settings: Settings, now: datetime, *, count: int = 48, move: 
     storage.log.write_forecasts(some_forecasts(workspace, count, move=move))
     settle_due(storage.log, storage.features, asset, workspace.spec.interval, settings.forecast, now=now)
     return workspace
+
+
+def register(workspace: Workspace, verdict: str, data_end: datetime) -> None:
+    """A version 1, of data that end then, which the champion alias does not point at."""
+    with TemporaryDirectory() as folder:
+        bundle = make_tiny_bundle(Path(folder) / "bundle", workspace.spec)
+        gate = Gate(promote=True, reasons=[verdict], figures={"blend_may_speak": 0.0, "look_tested": 0.0})
+        metrics = verdict_metrics(gate, data_end)
+        workspace.storage.registry.register(bundle.path, metrics=metrics, verdict=verdict)
 
 
 def an_alert(now: datetime, message: str, *, severity: str = "warning", resolved: bool = False) -> pd.DataFrame:

@@ -27,7 +27,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
 
 
 def price_chart(home: Home, **changes: Any) -> go.Figure:
-    shown = {"bars": home.bars, "forecasts": home.forecasts, "interval": FIVE, "hours": 3, **changes}
+    shown = {"bars": home.bars, "forecasts": home.forecasts, "interval": FIVE, "hours": 3, "currency": "usd", **changes}
     return charts.price_chart(**shown)
 
 
@@ -69,6 +69,22 @@ def test_a_gap_between_forecasts_is_not_drawn_over(home: Home) -> None:
 def test_a_forecast_whose_target_has_passed_gets_no_fan(home: Home) -> None:
     assert "forecast" in names(price_chart(home, forecasts=home.forecasts.iloc[:43]))
     assert "forecast" not in names(price_chart(home, forecasts=home.forecasts.iloc[:42]))
+
+
+def test_a_forecast_past_its_target_by_the_clock_is_grey_and_named_so(home: Home) -> None:
+    figure = price_chart(home, expired=True)
+    assert "forecast" not in names(figure)
+    assert trace(figure, "forecast, its time is past").line.color == charts.QUIET
+    assert {trace(figure, f"{level}% band").fillcolor for level in (80, 95)} == {charts.FILL_PAST}
+
+
+def test_axes_name_their_units(home: Home) -> None:
+    for figure, unit in (
+        (price_chart(home), "USD"),
+        (charts.error_chart(settled(home.forecasts), FIVE), "actual - for"),
+    ):
+        assert figure.layout.xaxis.title.text == "UTC"
+        assert figure.layout.yaxis.title.text.startswith(unit)
 
 
 def test_bars_are_drawn_without_forecasts(home: Home) -> None:

@@ -15,7 +15,7 @@ from cryptosentinel.errors import UserInputError
 from cryptosentinel.workspace import Workspace, remember
 from dashboard.data import Home, Record, forecast_table, next_run, open_market, read_home, settled, since
 from tests.builders import make_random_bars
-from tests.dashboard.builders import an_alert, settings_for, with_bars, with_forecasts
+from tests.dashboard.builders import an_alert, register, settings_for, some_forecasts, with_bars, with_forecasts
 
 NOW = datetime(2025, 1, 6, 12, 1, tzinfo=UTC)
 
@@ -88,6 +88,40 @@ def test_the_newest_forecast_comes_with_the_bundle_that_made_it(workspace: Works
     assert home.forecast["made_at"] == home.quote.at
     assert home.model is not None
     assert home.model.version == home.forecast["bundle_version"] == 0
+    assert home.learnt_to is None
+    assert not home.moved_on
+
+
+def test_a_forecast_is_told_from_the_bars_that_came_after_it(tmp_path: Path) -> None:
+    settings = settings_for(tmp_path)
+    with_forecasts(settings, NOW)
+    assert read(with_bars(settings, NOW + timedelta(minutes=5)), NOW + timedelta(minutes=5)).moved_on
+
+
+def test_the_version_trained_last_is_known_whether_it_serves_or_not(tmp_path: Path) -> None:
+    workspace = with_forecasts(settings_for(tmp_path), NOW)
+    assert read(workspace).trained is None
+    register(workspace, "refused: too young; and more", NOW - timedelta(days=2))
+    home = read(workspace)
+    assert home.trained is not None
+    assert (home.trained.version, home.trained.verdict) == (1, "refused: too young; and more")
+    assert home.model is not None
+    assert home.model.version == 0
+
+
+def test_why_no_forecast_can_be_made_is_known_without_asking_a_predictor(workspace: Workspace) -> None:
+    assert read(workspace).abstained == ""
+    later = NOW + timedelta(minutes=29)
+    assert read(workspace, later).abstained.startswith("the newest features are 30 minutes old, more than")
+
+
+def test_a_champion_whose_data_are_too_old_is_why(tmp_path: Path) -> None:
+    workspace = with_forecasts(settings_for(tmp_path), NOW)
+    register(workspace, "promoted", NOW - timedelta(days=46))
+    assert read(workspace).abstained == ""
+    workspace.storage.registry.promote(1, expected=0)
+    workspace.storage.log.write_forecasts(some_forecasts(workspace, 1).assign(forecast_id="x", bundle_version=1))
+    assert read(workspace).abstained.startswith("the champion's data end 46 days ago, more than")
 
 
 def test_bars_are_stale_once_too_old_to_forecast_from(workspace: Workspace) -> None:
@@ -132,6 +166,8 @@ def test_only_open_alerts_are_shown(tmp_path: Path) -> None:
 
 def outcomes(*rows: tuple[str, str | None]) -> pd.DataFrame:
     frame = pd.DataFrame(rows, columns=["direction", "outcome"])
+    frame["made_at"] = pd.date_range(NOW, periods=len(frame), freq="5min")
+    frame["target_at"] = frame["made_at"] + pd.Timedelta("30min")
     frame["actual_price"] = [None if outcome in {None, "missed"} else 100.0 for outcome in frame["outcome"]]
     return frame.assign(lower_80=90.0, upper_80=99.0, lower_95=90.0, upper_95=110.0)
 
@@ -151,6 +187,7 @@ def test_the_hit_rate_counts_calls_that_were_followed_by_a_move() -> None:
     assert record.counts == {"made": 7, "settled": 6, "correct": 2, "incorrect": 2, "flat": 1, "missed": 1}
     assert (record.hit_rate, record.called) == (pytest.approx(2 / 3), 3)
     assert (record.covered_80, record.covered_95) == (0.0, 1.0)
+    assert record.independent == 1  # they are made within half an hour
 
 
 def test_without_a_call_there_is_no_hit_rate() -> None:
@@ -162,11 +199,13 @@ def test_the_table_begins_with_the_newest_forecast_and_says_what_became_of_each(
     forecasts = read(workspace).forecasts
     table = forecast_table(forecasts, 20)
     assert len(table) == 20
-    assert table["Made"].is_monotonic_decreasing
-    assert table["Made"].iloc[0] == forecasts["made_at"].iloc[-1]
+    assert table["Made (UTC)"].is_monotonic_decreasing
+    assert table["Made (UTC)"].iloc[0] == forecasts["made_at"].iloc[-1]
     assert set(table["Outcome"].iloc[:6]) == {"… pending"}
     assert table["Actual"].iloc[:6].isna().all()
     assert set(table["Outcome"].iloc[6:]) <= {"● correct", "✕ incorrect", "▬ flat"}
+    known = table.iloc[6:]
+    assert list(known["Actual - forecast"]) == pytest.approx(list(known["Actual"] - known["Forecast"]))
     assert set(table["Direction"]) == {"▲ up", "▼ down"}
     assert table["P(rise)"].between(0, 100).all()
     assert set(table["Model"]) == {"Ridge"}

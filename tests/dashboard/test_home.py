@@ -15,8 +15,9 @@ from streamlit.testing.v1 import AppTest
 
 import dashboard.shell
 from cryptosentinel.config import Settings
+from dashboard import text
 from tests.builders import make_random_bars
-from tests.dashboard.builders import an_alert, settings_for, some_forecasts, with_bars, with_forecasts
+from tests.dashboard.builders import an_alert, register, settings_for, some_forecasts, with_bars, with_forecasts
 
 APP = Path(__file__).resolve().parents[2] / "dashboard" / "app.py"
 CARDS = ["Price, USD", "Likely range, 80%", "Chance of a rise", "Market regime", "Model"]
@@ -64,11 +65,20 @@ def test_a_market_with_forecasts_shows_them_all(show, settings: Settings) -> Non
     with_forecasts(settings, now())
     page = show()
     assert set(CARDS) < set(cards(page))
-    assert cards(page)["Chance of a rise"] in {("70%", "▲ up, 70% sure"), ("30%", "▼ down, 70% sure")}
+    assert cards(page)["Chance of a rise"] in {
+        ("70.0%", "▲ up, 70.0% sure"),
+        ("30.0%", "▼ down, 70.0% sure"),
+    }
     assert cards(page)["Market regime"][0] == "Uptrend"
-    assert cards(page)["Model"][0] == "Ridge"
-    assert "bundle 0, " in cards(page)["Model"][1]
+    assert cards(page)["Market regime"][1].startswith("rising, at ")
+    assert cards(page)["Model"] == ("Bundle 0", "learnt nothing yet")
+    assert r"Price \(ridge\)\, range and direction\: trained bundle 0" in said(page)
     assert cards(page)["Settled"] == ("42", "of 48 made")
+    assert re.fullmatch(r"of \d+ that moved 0\.1% or more", cards(page)["Direction right"][1])
+    assert {cards(page)[f"Inside the {level}% band"][1] for level in (80, 95)} == {"too few to judge"}
+    assert "7 outcomes that do not overlap: too few to judge" in said(page)
+    assert "Record of the last 3 h" in [header.value for header in page.header]
+    assert all(metric.help for metric in page.metric if metric.label != "Price, USD")
     assert len(page.get("plotly_chart")) == 2
     assert len(page.dataframe[0].value) == 36
     assert "No open alerts" in said(page)
@@ -95,6 +105,35 @@ def test_a_move_has_a_sign_and_that_there_is_none_is_said(show, settings: Settin
     assert "No forecast for these hours has been settled yet" in said(page)
 
 
+@pytest.mark.parametrize(("p_up", "said_of_it"), [(0.497, "no better than a coin"), (0.494, "▼ down, 50.6% sure")])
+def test_a_chance_near_one_half_is_told_to_a_tenth_and_called_a_coin(
+    show, settings: Settings, p_up: float, said_of_it: str
+) -> None:
+    workspace = with_bars(settings, now())
+    row = some_forecasts(workspace, 1).assign(p_up=p_up, confidence=1 - p_up, direction="down")
+    workspace.storage.log.write_forecasts(row)
+    assert cards(show())["Chance of a rise"] == (f"{p_up:.1%}", said_of_it)
+
+
+def test_a_newer_bar_does_not_contradict_the_forecast(show, settings: Settings) -> None:
+    workspace = with_bars(settings, now())
+    row = some_forecasts(workspace, 2, move=0.0).iloc[[0]]
+    workspace.storage.log.write_forecasts(row)
+    made = f"{row['made_at'].iloc[0]:%H:%M} at {row['price'].iloc[0]:,.2f}"
+    (note,) = [delta for label, (_, delta) in cards(show()).items() if label.startswith("Forecast for")]
+    assert note.startswith("■ stays, made ")
+    assert note.endswith(made)
+
+
+def test_what_became_of_the_last_training_is_said_by_its_first_reason(show, settings: Settings) -> None:
+    workspace = with_forecasts(settings, now(), count=1)
+    assert "Last training" not in said(show())
+    st.cache_data.clear()
+    register(workspace, "refused: it is worse (p 0.01; of 30 rows); something else", now())
+    shown = text.plain("refused: it is worse (p 0.01; of 30 rows)")
+    assert re.search(rf"Last training, [\d: -]+ UTC: version 1 {re.escape(shown)}\.", said(show()))
+
+
 def test_a_market_unlike_any_trained_on_is_pointed_out(show, settings: Settings) -> None:
     workspace = with_bars(settings, now())
     older, newest = some_forecasts(workspace, 2).assign(outlying=[True, False]), some_forecasts(workspace, 1)
@@ -112,7 +151,7 @@ def test_a_market_without_bars_says_what_is_coming(show, settings: Settings) -> 
 
 
 def test_a_market_without_forecasts_shows_its_price_and_says_when_one_comes(show, settings: Settings) -> None:
-    with_bars(settings, now(), hours=3)
+    with_bars(settings, now(), hours=4)
     page = show()
     assert set(cards(page)) == {"Price, USD"}
     assert cards(page)["Price, USD"][1] == "24 h: not known"
@@ -120,11 +159,22 @@ def test_a_market_without_forecasts_shows_its_price_and_says_when_one_comes(show
     assert len(page.get("plotly_chart")) == 1
 
 
+def test_why_no_forecast_can_be_made_is_on_the_page(show, settings: Settings) -> None:
+    with_bars(settings, now(), hours=2)
+    page = show()
+    (why,) = (warning.value for warning in page.warning)
+    assert why.startswith("No forecast can be made now: too few bars since the last gap to know the volatility")
+    assert "No forecast yet" not in said(page)
+
+
 def test_stale_data_is_called_stale(show, settings: Settings) -> None:
     with_forecasts(settings, now() - timedelta(hours=2))
     page = show()
     assert "STALE" in said(page)
-    assert "No forecast is made from bars this old" in page.warning[0].value
+    stale, expired = (warning.value for warning in page.warning)
+    assert stale.startswith("No forecast can be made now: the newest features are 2")
+    assert "The feature pipeline runs again at " in stale
+    assert "which is past" in expired
 
 
 def test_a_forecast_of_the_past_is_called_so(show, settings: Settings) -> None:
@@ -132,7 +182,12 @@ def test_a_forecast_of_the_past_is_called_so(show, settings: Settings) -> None:
     with_bars(settings, now())
     page = show()
     assert "STALE" not in said(page)
-    assert "which is past" in page.warning[0].value
+    (expired,) = (warning.value for warning in page.warning)
+    assert "which is past" in expired
+    (forecast,) = [shown for label, shown in cards(page).items() if label.startswith("Forecast was for ")]
+    assert forecast[0].startswith(":gray[")
+    assert ", made " in forecast[1]
+    assert cards(page)["Chance of a rise"][0].startswith(":gray[")
 
 
 def test_a_simulated_market_is_labelled(show, settings: Settings) -> None:
