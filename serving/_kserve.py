@@ -37,15 +37,30 @@ with _no_arguments():
     from kserve.protocol.infer_type import to_http_parameters
     from kserve.protocol.model_repository_extension import ModelRepositoryExtension
     from kserve.protocol.rest.server import RESTServer
+    from kserve.protocol.rest.timeseries.dataplane import TimeSeriesDataPlane
+    from kserve.protocol.rest.timeseries.endpoints import TimeSeriesEndpoints
+    from kserve.protocol.rest.timeseries.error import create_error_response
+    from kserve.protocol.rest.timeseries.types import (
+        ErrorResponse,
+        ForecastRequest,
+        ForecastResponse,
+        TimeSeriesInput,
+        TimeSeriesType,
+    )
+    from kserve.protocol.rest.v2_datamodels import InferenceRequest
 
 __all__ = [
     "DataPlane",
+    "ErrorResponse",
     "ExceptionToStatusInterceptor",
+    "ForecastRequest",
+    "ForecastResponse",
     "InferInput",
     "InferOutput",
     "InferRequest",
     "InferResponse",
     "InferenceRESTClient",
+    "InferenceRequest",
     "InferenceServicer",
     "InvalidInput",
     "Model",
@@ -55,7 +70,12 @@ __all__ = [
     "ModelServer",
     "RESTConfig",
     "RESTServer",
+    "TimeSeriesDataPlane",
+    "TimeSeriesEndpoints",
+    "TimeSeriesInput",
+    "TimeSeriesType",
     "UnsupportedProtocol",
     "add_GRPCInferenceServiceServicer_to_server",
+    "create_error_response",
     "to_http_parameters",
 ]

@@ -21,6 +21,9 @@ class ModelInfo(BaseModel):
         probabilities: of the columns of the output tensor `quantiles`.
         data_end: when the last row opens that it was trained and measured on; None for version 0, which has seen none.
         max_rows: how many rows one request may hold.
+        warm_up_bars: how many raw bars without a gap a row needs; None where the server cannot featurize bars for this
+            bundle.
+        max_bars: how many bars one request may hold.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True, protected_namespaces=())
@@ -42,17 +45,19 @@ class ModelInfo(BaseModel):
     data_end: datetime | None
     created_at: datetime
     max_rows: int
+    warm_up_bars: int | None = None
+    max_bars: int = 0
 
     @classmethod
-    def of(cls, manifest: Manifest, *, model_name: str, bundle_version: int, max_rows: int) -> ModelInfo:
-        """What there is to say about a bundle."""
-        own = {"model_name", "bundle_version", "candidates", "probabilities", "data_end", "max_rows"}
+    def of(cls, manifest: Manifest, *, model_name: str, bundle_version: int, **limits: int | None) -> ModelInfo:
+        """What there is to say about a bundle; `limits` are `max_rows`, `max_bars` and `warm_up_bars`."""
+        own = {"model_name", "bundle_version", "candidates", "probabilities", "data_end", *limits}
         return cls(
             model_name=model_name,
             bundle_version=bundle_version,
             candidates=manifest.candidates,
             probabilities=list(PROBABILITIES),
             data_end=manifest.data_end,
-            max_rows=max_rows,
+            **limits,
             **{name: getattr(manifest, name) for name in cls.model_fields if name not in own},
         )

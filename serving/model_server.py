@@ -13,9 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi import FastAPI
 from grpc import aio
 
 from cryptosentinel.config import ServingSettings
@@ -24,7 +22,6 @@ from serving._kserve import (
     DataPlane,
     ExceptionToStatusInterceptor,
     InferenceServicer,
-    InvalidInput,
     Model,
     ModelNotFound,
     ModelRepositoryExtension,
@@ -32,9 +29,12 @@ from serving._kserve import (
     RESTServer,
     add_GRPCInferenceServiceServicer_to_server,
 )
+from serving.dataplane import ForecastDataPlane, NoRepositoryExtension
+from serving.openapi import describe
 from serving.predictor import ForecastModel
+from serving.refusals import add_refusals
 from serving.state import remove_state, write_state
-from serving.tensors import SpecMismatch
+from serving.timeseries import add_time_series
 
 log = logging.getLogger("serving")
 
@@ -69,8 +69,8 @@ class ForecastServer(ModelServer):
             enable_latency_logging=False,
             grace_period=grace_s,
         )
-        self.dataplane = _DataPlane(self.registered_models)
-        self.model_repository_extension = _NoRepositoryExtension(self.registered_models)
+        self.dataplane = ForecastDataPlane(self.registered_models)
+        self.model_repository_extension = NoRepositoryExtension(self.registered_models)
         self._rest = _RESTServer(self.dataplane, self.model_repository_extension, model, listener, grace_s)
         self._grpc: aio.Server | None = None
         self._model = model
@@ -187,11 +187,12 @@ class _RESTServer(RESTServer):
     def _register_endpoints(self, app: FastAPI) -> None:
         super()._register_endpoints(app)
         app.add_api_route("/v2/models/{model_name}/bundle", self._bundle, methods=["GET"], tags=["V2"])
+        add_time_series(app, self._model, self._model.forecast)
+        describe(app)
 
     def _add_exception_handlers(self, app: FastAPI) -> None:
         super()._add_exception_handlers(app)
-        app.add_exception_handler(SpecMismatch, _spec_mismatch)
-        app.add_exception_handler(RequestValidationError, _malformed)
+        add_refusals(app)
 
     async def start(self) -> None:
         self.create_application()
@@ -205,51 +206,3 @@ class _RESTServer(RESTServer):
         if model_name != self._model.name:
             raise ModelNotFound(model_name)
         return self._model.info().model_dump(mode="json")
-
-
-class _DataPlane(DataPlane):
-    """KServe's, with what is wrong in a request's bytes told as such, and the bundle's version in the metadata."""
-
-    def metadata(self) -> dict[str, Any]:
-        return {**super().metadata(), "extensions": []}
-
-    async def model_metadata(self, model_name: str) -> dict[str, Any]:
-        metadata: dict[str, Any] = await super().model_metadata(model_name)
-        model = self.get_model_from_registry(model_name)
-        return {**metadata, "platform": "cryptosentinel", "versions": [str(model.served.version)]}
-
-    def decode(self, *args: Any, **kwargs: Any) -> Any:
-        try:
-            return super().decode(*args, **kwargs)
-        except InvalidInput:
-            raise
-        except Exception as error:
-            raise InvalidInput(f"The request cannot be read as one of the V1 or V2 protocol: {error!r}.") from error
-
-
-class _NoRepositoryExtension(ModelRepositoryExtension):
-    """Whoever can ask for a forecast must not be able to end them."""
-
-    async def load(self, model_name: str) -> None:
-        raise InvalidInput(f"'{model_name}' cannot be loaded over the network: promote a version in the registry.")
-
-    async def unload(self, model_name: str) -> None:
-        raise InvalidInput(f"'{model_name}' cannot be unloaded over the network: stop the process.")
-
-
-async def _spec_mismatch(_: Request, error: Exception) -> JSONResponse:
-    return JSONResponse(status_code=409, content={"error": str(error)})
-
-
-async def _malformed(_: Request, error: Exception) -> JSONResponse:
-    """FastAPI's own answer repeats the input, and fails on a NaN in it."""
-    assert isinstance(error, RequestValidationError)
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"] if part not in {"body", "InferenceRequest"})
-    return JSONResponse(
-        status_code=422,
-        content={
-            "error": f"The request is not of the V2 form: {where or 'the body'}: {first['msg']}."
-            ' Send {"inputs": [{"name", "shape", "datatype", "data"}, ...]} as application/json.'
-        },
-    )

@@ -7,16 +7,22 @@ mixes two bundles.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 import numpy as np
 
+from cryptosentinel.config import ForecastSettings
 from cryptosentinel.predicting import Answer, Rows, answer_with
 from serving._kserve import InferRequest, InferResponse, InvalidInput, Model, ModelNotReady
+from serving.asked import MAX_ROWS, Asked, Reply, utc_now
+from serving.bars import MAX_BARS, bars_needed
 from serving.bundles import Served
 from serving.info import ModelInfo
-from serving.instances import predictions_of, rows_of_instances
-from serving.tensors import MAX_ROWS, NUMBERS, input_tensors, output_tensors, response_to, rows_of
+from serving.instances import INSTANCES, asked_of_payload, predictions_of
+from serving.tensors import NUMBERS, asked_of, input_tensors, output_tensors, response_to
+from serving.timeseries import Forecast, asked_of_forecast, forecast_response
 
 # A row costs a few microseconds: more than these are computed beside the event loop.
 INLINE_ROWS = 200
@@ -32,11 +38,21 @@ class NotServingYet(ModelNotReady):
 
 
 class ForecastModel(Model):
-    """Answers V2 (REST and gRPC) and V1 requests from the bundle that it was last given."""
+    """Answers V2 (REST and gRPC), V1 and time-series requests from the bundle that it was last given.
 
-    def __init__(self, name: str) -> None:
+    Args:
+        name: in URLs.
+        forecast: when an answer is flagged as stale or abstained.
+        clock: the time.
+    """
+
+    def __init__(
+        self, name: str, forecast: ForecastSettings | None = None, clock: Callable[[], datetime] = utc_now
+    ) -> None:
         super().__init__(name)
         self._served: Served | None = None
+        self._forecast = forecast or ForecastSettings()
+        self._clock = clock
 
     @property
     def served(self) -> Served:
@@ -73,7 +89,12 @@ class ForecastModel(Model):
         """What is served now, for people and clients."""
         served = self.served
         return ModelInfo.of(
-            served.bundle.manifest, model_name=self.name, bundle_version=served.version, max_rows=MAX_ROWS
+            served.bundle.manifest,
+            model_name=self.name,
+            bundle_version=served.version,
+            max_rows=MAX_ROWS,
+            max_bars=MAX_BARS,
+            warm_up_bars=bars_needed(served.bundle.manifest),
         )
 
     async def predict(
@@ -90,23 +111,49 @@ class ForecastModel(Model):
         """
         served = self.served
         if _row_count(payload) <= INLINE_ROWS:
-            return _respond(served, payload)
-        return await asyncio.to_thread(_respond, served, payload)
+            return self._respond(served, payload)
+        return await asyncio.to_thread(self._respond, served, payload)
+
+    async def forecast(self, request: Forecast) -> dict[str, Any]:
+        """Answers a request of the time-series endpoint.
+
+        Raises:
+            InvalidInput: as `predict`; likewise `NotServingYet`.
+        """
+        return await asyncio.to_thread(self._respond_to_forecast, self.served, request)
+
+    def asked(self, served: Served, payload: Any) -> Asked:
+        """What a V2 request (an `InferRequest`) or a V1 one (anything else) asks, checked.
+
+        Raises:
+            InvalidInput: it cannot be answered; the message says what to send.
+        """
+        read = asked_of if isinstance(payload, InferRequest) else asked_of_payload
+        return read(payload, served.bundle.manifest, now=self._clock())
+
+    def _respond(self, served: Served, payload: Any) -> InferResponse | dict[str, Any]:
+        reply, manifest = self._reply(served, self.asked(served, payload)), served.bundle.manifest
+        if isinstance(payload, InferRequest):
+            return response_to(payload, reply, manifest)
+        return predictions_of(reply, manifest)
+
+    def _respond_to_forecast(self, served: Served, request: Forecast) -> dict[str, Any]:
+        manifest, now = served.bundle.manifest, self._clock()
+        reply = self._reply(served, asked_of_forecast(request, manifest, now=now))
+        return forecast_response(request, reply, manifest, now=now)
+
+    def _reply(self, served: Served, asked: Asked) -> Reply:
+        return Reply.to(asked, _answer(served, asked.rows), self._forecast, now=self._clock())
 
 
 def _row_count(payload: Any) -> int:
-    """How many rows a request claims to hold; whether that is so is checked where they are read."""
+    """How many rows or bars a request claims to hold; whether that is so is checked where they are read."""
     if isinstance(payload, InferRequest):
         return max((tensor.shape[0] for tensor in payload.inputs if tensor.shape), default=0)
-    instances = payload.get("instances") if isinstance(payload, dict) else None
-    return len(instances) if isinstance(instances, list) else 0
-
-
-def _respond(served: Served, payload: Any) -> InferResponse | dict[str, Any]:
-    manifest = served.bundle.manifest
-    if isinstance(payload, InferRequest):
-        return response_to(payload, _answer(served, rows_of(payload, manifest)), manifest)
-    return predictions_of(_answer(served, rows_of_instances(payload, manifest)))
+    if not isinstance(payload, dict):
+        return 0
+    instances = payload.get(INSTANCES, range(INLINE_ROWS + 1))  # bars take some milliseconds
+    return len(instances) if isinstance(instances, list | range) else 0
 
 
 def _answer(served: Served, rows: Rows) -> Answer:

@@ -67,7 +67,7 @@ def run_predictor(
     from serving.model_server import ForecastServer
     from serving.predictor import ForecastModel
 
-    model = ForecastModel(settings.serving.model_name)
+    model = ForecastModel(settings.serving.model_name, settings.forecast)
     background: list[Background] = []
     if bundle is not None:
         model.serve(load_served(bundle, bundle_version))

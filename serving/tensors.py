@@ -1,14 +1,18 @@
 """The V2 tensors of a forecast, for server and client alike.
 
 A request is `close` and either `features` or, for rows that are not warm yet, the scale feature alone; then the random
-walk answers. An answer has one tensor for each field of `bundle.Inference`, the bounds of the 80% and 95% intervals by
-name beside all `quantiles`, and `price_<name>` for each of the bundle's candidates and their blend.
+walk answers. Or it is one series of raw bars in six tensors, for one row. An answer has one tensor for each field of
+`bundle.Inference`, the bounds of the 80% and 95% intervals by name beside all `quantiles`, the flags of `asked.Reply`,
+and `price_<name>` for each of the bundle's candidates and their blend.
 """
 
 from __future__ import annotations
 
+import math
 import uuid
+from collections.abc import Sequence
 from datetime import datetime
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,18 +23,25 @@ from cryptosentinel.errors import ServingError
 from cryptosentinel.features import SCALE_FEATURE
 from cryptosentinel.predicting import Answer, Rows
 from serving._kserve import InferInput, InferOutput, InferRequest, InferResponse, InvalidInput, to_http_parameters
+from serving.asked import CLOSE, FEATURES, MAX_ROWS, Array, Asked, Reply, check_text, checked_rows, shown
+from serving.bars import MAX_BARS, VALUES, Series, rows_of_bars
 
-Array = NDArray[np.float64]
-
-CLOSE, FEATURES = "close", "features"
-# Parameters: the first of a request, the others of an answer.
-SPEC_HASH, BUNDLE_VERSION, DATA_END = "spec_hash", "bundle_version", "data_end"
+BAR_TIMESTAMP = "bar_timestamp"
+# Parameters: the first two of a request, the others of an answer; the last two where bars were sent.
+SPEC_HASH, INTERVAL = "spec_hash", "interval"
+BUNDLE_VERSION, DATA_END, ABSTENTION, MADE_AT, TARGET_AT = (
+    "bundle_version",
+    "data_end",
+    "abstention",
+    "made_at",
+    "target_at",
+)
 CANDIDATE_PRICE = "price_"
 NUMBERS = ("predicted_price", "log_return", "sigma", "p_up", "confidence", "dissimilarity")
 QUANTILES, OUTLYING = "quantiles", "outlying"
+FLAGS = ("abstained", "stale")  # what is said of a row, beside what the bundle answers
 INTERVALS = ("lower_80", "upper_80", "lower_95", "upper_95")
 NAMES = ("direction", "regime", "champion")
-MAX_ROWS = 10_000
 
 
 class Tensor(NamedTuple):
@@ -45,17 +56,17 @@ class Tensor(NamedTuple):
         return {"name": self.name, "datatype": self.datatype, "shape": list(self.shape)}
 
 
-class SpecMismatch(InvalidInput):
-    """The request's features were computed by another spec than the bundle's."""
-
-
 def input_tensors(manifest: Manifest) -> list[Tensor]:
-    """What a request may hold: the first, and one of the other two."""
+    """What a request may hold: the first, and one of the next two; or all others, where -1 is the number of bars."""
     return [
         Tensor(CLOSE, "FP64", (-1,)),
         Tensor(FEATURES, "FP64", (-1, len(manifest.features))),
         Tensor(manifest.scale_feature, "FP64", (-1,)),
+        *BAR_TENSORS,
     ]
+
+
+BAR_TENSORS = [Tensor(BAR_TIMESTAMP, "INT64", (-1,)), *(Tensor(f"bar_{name}", "FP64", (-1,)) for name in VALUES)]
 
 
 def output_tensors(manifest: Manifest) -> list[Tensor]:
@@ -63,7 +74,7 @@ def output_tensors(manifest: Manifest) -> list[Tensor]:
     return [
         *(Tensor(name, "FP64", (-1,)) for name in (*NUMBERS, *INTERVALS)),
         Tensor(QUANTILES, "FP64", (-1, len(PROBABILITIES))),
-        Tensor(OUTLYING, "BOOL", (-1,)),
+        *(Tensor(name, "BOOL", (-1,)) for name in (OUTLYING, *FLAGS)),
         *(Tensor(name, "BYTES", (-1,)) for name in NAMES),
         *(Tensor(CANDIDATE_PRICE + name, "FP64", (-1,)) for name in priced(manifest)),
     ]
@@ -81,71 +92,51 @@ def request_of(rows: Rows, model_name: str) -> InferRequest:
     return InferRequest(model_name, inputs, request_id=str(uuid.uuid4()), parameters={SPEC_HASH: rows.spec_hash})
 
 
-def rows_of(request: InferRequest, manifest: Manifest) -> Rows:
-    """The rows that a request asks for.
+def asked_of(request: InferRequest, manifest: Manifest, *, now: datetime) -> Asked:
+    """What a request asks.
 
     Raises:
         InvalidInput: the request cannot be answered; the message says what to send.
     """
+    check_text("id", request.id)
     tensors = {tensor.name: tensor for tensor in input_tensors(manifest)}
-    given: dict[str, Array] = {}
+    given: dict[str, NDArray[Any]] = {}
     for sent in request.inputs:
         if sent.name not in tensors:
             raise InvalidInput(f"There is no input {shown(sent.name)}. {_what_to_send(manifest)}")
         if sent.name in given:
             raise InvalidInput(f"The input '{sent.name}' came twice. {_what_to_send(manifest)}")
         given[sent.name] = _values(sent, tensors[sent.name])
-    if CLOSE not in given or len(given) != 2:
+    parameters = to_http_parameters(request.parameters or {})
+    if given.keys() == {tensor.name for tensor in BAR_TENSORS}:
+        return _asked_of_bars(given, parameters.get(INTERVAL), manifest, now=now)
+    if CLOSE not in given or len(given) != 2 or given.keys() - {CLOSE, FEATURES, manifest.scale_feature}:
         raise InvalidInput(f"The inputs are {sorted(given)}. {_what_to_send(manifest)}")
-    spec_hash = to_http_parameters(request.parameters or {}).get(SPEC_HASH, manifest.spec_hash)
-    return checked_rows(
-        given[CLOSE], given.get(FEATURES), given.get(manifest.scale_feature), manifest, spec_hash=spec_hash
+    spec_hash = parameters.get(SPEC_HASH, manifest.spec_hash)
+    return Asked(
+        checked_rows(
+            given[CLOSE], given.get(FEATURES), given.get(manifest.scale_feature), manifest, spec_hash=spec_hash
+        )
     )
 
 
-def checked_rows(
-    close: Array, features: Array | None, volatility: Array | None, manifest: Manifest, *, spec_hash: object
-) -> Rows:
-    """Rows whose values a bundle can answer for, from either `features` or `volatility`.
-
-    Raises:
-        InvalidInput: their number, their values or their spec are wrong; the message says what to send.
-    """
-    if spec_hash != manifest.spec_hash:
-        raise SpecMismatch(
-            f"The bundle was built for features {manifest.spec_hash}, and the request's are {shown(spec_hash)}. Compute"
-            " them by the bundle's spec, or serve a bundle trained on yours."
-        )
-    counts = {CLOSE: len(close)}
-    if features is not None:
-        counts[FEATURES] = len(features)
-    if volatility is not None:
-        counts[manifest.scale_feature] = len(volatility)
+def _asked_of_bars(given: dict[str, NDArray[Any]], interval: object, manifest: Manifest, *, now: datetime) -> Asked:
+    counts = {name: len(values) for name, values in given.items()}
     if len(set(counts.values())) != 1:
-        raise InvalidInput(f"Rows differ: {counts}. Send as many of each.")
-    _refuse(~np.isfinite(close) | (close <= 0), "close", "must be a positive price")
-    if features is not None:
-        limit = np.finfo(np.float32).max  # models compute in single precision
-        bad = ~(np.abs(features) <= limit)
-        if bad.any():
-            row, column = np.argwhere(bad)[0]
-            raise InvalidInput(
-                f"Row {row} of features: '{manifest.features[column]}' must be a finite number. For rows that are not"
-                f" warm yet send '{manifest.scale_feature}' in place of 'features'."
-            )
-        volatility = features[:, manifest.features.index(manifest.scale_feature)]
-    assert volatility is not None
-    _refuse(~np.isfinite(volatility) | (volatility < 0), manifest.scale_feature, "must be a finite number from 0 on")
-    return Rows(close=close, volatility=volatility, features=features, spec_hash=manifest.spec_hash)
+        raise InvalidInput(f"Bars differ: {counts}. Send as many of each.")
+    values = np.column_stack([given[f"bar_{name}"] for name in VALUES])
+    return rows_of_bars([Series(given[BAR_TIMESTAMP], values)], interval, manifest, now=now)
 
 
-def response_to(request: InferRequest, answer: Answer, manifest: Manifest) -> InferResponse:
-    """The response that carries an answer.
+def response_to(request: InferRequest, reply: Reply, manifest: Manifest) -> InferResponse:
+    """The response that carries a reply.
 
     Raises:
         InvalidInput: the request wants an output that does not exist.
     """
+    answer = reply.answer
     arrays = {
+        **{name: getattr(reply, name) for name in FLAGS},
         **{name: getattr(answer.inference, name) for name in (*NUMBERS, *INTERVALS, QUANTILES, OUTLYING, *NAMES)},
         **{CANDIDATE_PRICE + name: price for name, price in answer.inference.by_model.items()},
     }
@@ -169,10 +160,19 @@ def response_to(request: InferRequest, answer: Answer, manifest: Manifest) -> In
             **{name: getattr(manifest, name) for name in ("champion", "asset", "currency", "interval")},
             "horizon_bars": manifest.horizon_bars,
             "simulated": manifest.simulated,
+            ABSTENTION: reply.abstention,
+            **_times(reply, manifest),
         },
         use_binary_outputs=request.use_binary_outputs,
         requested_outputs=request.request_outputs,
     )
+
+
+def _times(reply: Reply, manifest: Manifest) -> dict[str, str]:
+    """Of the one row that bars are."""
+    if reply.made_at is None:
+        return {}
+    return {MADE_AT: reply.made_at[0].isoformat(), TARGET_AT: reply.target_at(manifest)[0].isoformat()}
 
 
 def answer_of(response: InferResponse, rows: int) -> Answer:
@@ -212,45 +212,56 @@ def _output(output: InferOutput, *shape: int) -> Array:
     return values
 
 
-def _values(sent: InferInput, tensor: Tensor) -> Array:
+def _values(sent: InferInput, tensor: Tensor) -> NDArray[Any]:
     """A tensor's values as an array of the shape it claims.
 
     Raises:
         InvalidInput: it has another datatype or shape, too many rows, or something else than numbers.
     """
-    wanted = "[rows" + "".join(f", {size}" for size in tensor.shape[1:]) + "]"
+    bars = tensor in BAR_TENSORS
+    what, most = ("bars", MAX_BARS) if bars else ("rows", MAX_ROWS)
+    wanted = f"[{what}" + "".join(f", {size}" for size in tensor.shape[1:]) + "]"
     if sent.datatype != tensor.datatype:
         raise InvalidInput(f"'{sent.name}' is {shown(sent.datatype)}; send {tensor.datatype} {wanted}.")
     shape = tuple(sent.shape)
     if len(shape) != len(tensor.shape) or shape[1:] != tensor.shape[1:] or shape[0] < 1:
-        raise InvalidInput(f"'{sent.name}' has shape {shown(list(shape))}; send {wanted}, with at least one row.")
-    if shape[0] > MAX_ROWS:
-        raise InvalidInput(f"'{sent.name}' has {shape[0]:,} rows; send at most {MAX_ROWS:,} a request.")
+        raise InvalidInput(
+            f"'{sent.name}' has shape {shown(list(shape))}; send {wanted}, with at least one {what[:-1]}."
+        )
+    if shape[0] > most:
+        raise InvalidInput(f"'{sent.name}' has {shape[0]:,} {what}; send at most {most:,} a request.")
     try:
-        # Without a datatype: NumPy would take text for numbers. There is no list where the data came in binary.
-        values = np.asarray(sent.data) if sent.data else sent.as_numpy()
-        values = values.reshape(shape)
-    except (ValueError, TypeError, OverflowError) as error:
+        # There is no list where the data came in binary over gRPC.
+        return _from_list(sent.data, shape, tensor.datatype) if sent.data else sent.as_numpy()
+    except TypeError as error:
+        raise InvalidInput(f"'{sent.name}' holds {error}; send {tensor.datatype} {wanted}.") from error
+    except (ValueError, OverflowError) as error:
         raise InvalidInput(f"The data of '{sent.name}' do not fill its shape {list(shape)}: {error}.") from error
-    if values.dtype.kind not in "fiu":
-        raise InvalidInput(f"'{sent.name}' holds null, text or booleans; send {tensor.datatype} {wanted}.")
-    return values.astype(np.float64)
 
 
-def _refuse(bad: NDArray[np.bool_], name: str, rule: str) -> None:
-    if bad.any():
-        raise InvalidInput(f"Row {int(np.argmax(bad))}: '{name}' {rule}.")
+def _from_list(data: list[Any], shape: Sequence[int], datatype: str) -> NDArray[Any]:
+    """An array of a list, flat or nested as V2 allows.
+
+    NumPy is only given numbers, and as many as fit: a list of texts, one of them long, would fill all memory.
+    """
+    types = set(map(type, data))
+    if types == {list} and len(shape) == 2:
+        if len(data) != shape[0] or any(len(row) != shape[1] for row in data):
+            raise ValueError("its rows are not all as long as that")
+        data = list(chain.from_iterable(data))
+        types = set(map(type, data))
+    if len(data) != math.prod(shape):
+        raise ValueError(f"there are {len(data)}")
+    if not types <= {int, float}:
+        raise TypeError("null, text, booleans or lists")
+    if datatype == "INT64" and types != {int}:
+        raise TypeError("something else than whole numbers")
+    return np.array(data, dtype=np.int64 if datatype == "INT64" else np.float64).reshape(shape)
 
 
 def _what_to_send(manifest: Manifest) -> str:
-    close, features, scale = input_tensors(manifest)
     return (
-        f"Send '{close.name}' FP64 [rows] and either '{features.name}' FP64 [rows, {features.shape[1]}], in the order"
-        f" that /v2/models/<name>/bundle tells, or '{scale.name}' FP64 [rows]."
+        f"Send '{CLOSE}' FP64 [rows] and either '{FEATURES}' FP64 [rows, {len(manifest.features)}], in the order that"
+        f" /v2/models/<name>/bundle tells, or '{manifest.scale_feature}' FP64 [rows]; or bars as '{BAR_TIMESTAMP}'"
+        f" INT64 [bars] and {', '.join(repr(tensor.name) for tensor in BAR_TENSORS[1:])} FP64 [bars]."
     )
-
-
-def shown(value: object) -> str:
-    """Something from a request, short enough for a sentence."""
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."

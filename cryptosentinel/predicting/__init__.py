@@ -15,6 +15,7 @@ from cryptosentinel.predicting.describe import (
 )
 from cryptosentinel.predicting.forecasts import abstention, forecast_frame
 from cryptosentinel.predicting.predictor import Answer, BundlePredictor, Predictor, Rows, answer_with
+from cryptosentinel.predicting.refusals import Abstention, expired_model, stale_features
 from cryptosentinel.predicting.settling import outcomes
 from cryptosentinel.predicting.step import PredictReport, predict
 
@@ -22,6 +23,7 @@ __all__ = [
     "ENOUGH_OUTCOMES",
     "NO_BETTER_THAN_A_COIN",
     "REGIME_WORDS",
+    "Abstention",
     "Answer",
     "BundlePredictor",
     "PredictReport",
@@ -31,6 +33,7 @@ __all__ = [
     "answer_with",
     "describe_forecast",
     "evidence",
+    "expired_model",
     "forecast_frame",
     "forecast_records",
     "forecast_table",
@@ -40,4 +43,5 @@ __all__ = [
     "outcomes",
     "predict",
     "record",
+    "stale_features",
 ]

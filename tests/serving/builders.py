@@ -27,14 +27,17 @@ from cryptosentinel.bundle import (
     write_bundle,
     write_random_walk,
 )
+from cryptosentinel.config import ForecastSettings
 from cryptosentinel.features import SCALE_FEATURE, FeatureSpec
 from cryptosentinel.forecasting.domain import fit_domain
 from cryptosentinel.market.bars import Interval
-from cryptosentinel.predicting import Rows
+from cryptosentinel.predicting import Answer, Rows
+from serving.asked import Asked, Reply
 
 SPEC = FeatureSpec(Interval("5m"))
 COUNT = len(SPEC.model_names)
 DATA_END = datetime(2024, 12, 31, 23, 55, tzinfo=UTC)
+NOW = datetime(2025, 1, 8, tzinfo=UTC)  # of servers in this process
 SCALE_COLUMN = SPEC.model_names.index(SCALE_FEATURE)
 
 
@@ -57,6 +60,12 @@ def instances(count: int) -> list[dict[str, Any]]:
         {"close": close, "features": dict(zip(SPEC.model_names, row, strict=True))}
         for close, row in zip(rows.close.tolist(), rows.features.tolist(), strict=True)
     ]
+
+
+def make_reply(answer: Answer, *made_at: datetime) -> Reply:
+    """What is replied with an answer at `NOW`."""
+    rows = make_rows(len(answer.inference.log_return))
+    return Reply.to(Asked(rows, made_at or None), answer, ForecastSettings(), now=NOW)
 
 
 def make_random_walk(path: Path) -> Bundle:

@@ -19,6 +19,7 @@ from kserve.protocol.infer_type import RequestedOutput, to_http_parameters
 
 from cryptosentinel.bundle import Inference
 from cryptosentinel.features import SCALE_FEATURE
+from serving.bars import VALUES
 from serving.tensors import INTERVALS, request_of
 from tests.serving.builders import COUNT, DATA_END, SPEC, instances, make_rows
 
@@ -51,11 +52,13 @@ def post(running, path: str, content: Any, **headers: str) -> httpx.Response:
     return httpx.post(running.process.url + path, content=body, headers=sent, trust_env=False, timeout=20)
 
 
-def assert_is(response: Any, inference: Inference) -> None:
-    """Every field of the inference is in the response, and nothing else."""
+def assert_is(response: Any, inference: Inference, *, trained: bool = True) -> None:
+    """Every field of the inference is in the response, and the flags: trained bundles of ours are too old."""
     outputs = {output.name: output.as_numpy() for output in response.outputs}
     expected = vars(inference) | {f"price_{name}": prices for name, prices in inference.by_model.items()}
     expected |= {name: getattr(inference, name) for name in INTERVALS}
+    expected["stale"] = np.zeros(len(inference.log_return), dtype=np.bool_)
+    expected["abstained"] = np.full(len(inference.log_return), trained)
     del expected["by_model"]
     assert outputs.keys() == expected.keys()
     for name, values in expected.items():
@@ -73,8 +76,10 @@ def test_it_answers_what_the_bundle_infers(running, ask, version, count):
     bundle = running.serve(version)
     rows = make_rows(count)
     response = ask(running, request_of(rows, MODEL))
-    assert_is(response, bundle.infer(rows.features, rows.close))
-    assert to_http_parameters(response.parameters) == {
+    assert_is(response, bundle.infer(rows.features, rows.close), trained=version > 0)
+    parameters = to_http_parameters(response.parameters)
+    assert ("forecast.max_model_age_days" in parameters.pop("abstention")) == (version > 0)
+    assert parameters == {
         "bundle_version": version,
         "data_end": DATA_END.isoformat() if version else "",
         "champion": bundle.manifest.champion,
@@ -123,6 +128,8 @@ def test_metadata_names_every_tensor(running):
         {"name": "close", "datatype": "FP64", "shape": [-1]},
         {"name": "features", "datatype": "FP64", "shape": [-1, COUNT]},
         {"name": SCALE_FEATURE, "datatype": "FP64", "shape": [-1]},
+        {"name": "bar_timestamp", "datatype": "INT64", "shape": [-1]},
+        *({"name": f"bar_{name}", "datatype": "FP64", "shape": [-1]} for name in VALUES),
     ]
     answered = ask_rest(running, request_of(make_rows(2), MODEL)).outputs
     assert [(t["name"], t["datatype"]) for t in metadata["outputs"]] == [(o.name, o.datatype) for o in answered]

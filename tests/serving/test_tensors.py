@@ -8,29 +8,32 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cryptosentinel.bundle import Manifest
 from cryptosentinel.errors import ServingError
 from cryptosentinel.features import SCALE_FEATURE
 from cryptosentinel.predicting import Rows, answer_with
 from serving._kserve import InferInput, InferRequest, InferResponse, InvalidInput
-from serving.instances import predictions_of, rows_of_instances
+from serving.asked import MAX_ROWS, SpecMismatch
+from serving.instances import asked_of_payload, predictions_of
 from serving.tensors import (
+    FLAGS,
     INTERVALS,
-    MAX_ROWS,
-    SpecMismatch,
     answer_of,
+    asked_of,
     input_tensors,
     output_tensors,
     request_of,
     response_to,
-    rows_of,
 )
 from tests.serving.builders import (
     COUNT,
     DATA_END,
+    NOW,
     SCALE_COLUMN,
     SPEC,
     instances,
     make_random_walk,
+    make_reply,
     make_rows,
     make_trained,
 )
@@ -82,6 +85,14 @@ def request_with(**changed: Any) -> InferRequest:
     return InferRequest("m", [tensor for tensor in inputs.values() if tensor is not None])
 
 
+def rows_of(request: InferRequest, manifest: Manifest) -> Rows:
+    return asked_of(request, manifest, now=NOW).rows
+
+
+def rows_of_instances(payload: Any, manifest: Manifest) -> Rows:
+    return asked_of_payload(payload, manifest, now=NOW).rows
+
+
 def features_but(row: int, column: int, value: float) -> InferInput:
     features = make_rows(2).features
     features[row, column] = value
@@ -110,7 +121,7 @@ def test_an_answer_arrives_as_it_was_given(bundle, carry, count, warm, seed):
     rows = far_off(make_rows(count, warm=warm, seed=seed))
     answer = answer_with(bundle, 7, rows)
     assert answer.inference.outlying.any() == warm
-    response = response_to(request_of(rows, "m"), answer, bundle.manifest)
+    response = response_to(request_of(rows, "m"), make_reply(answer), bundle.manifest)
     arrived = answer_of(carry(response), count)
     assert (arrived.bundle_version, arrived.horizon_bars, arrived.data_end) == (7, 6, DATA_END)
     for name, values in vars(answer.inference).items():
@@ -125,11 +136,11 @@ def test_an_answer_arrives_as_it_was_given(bundle, carry, count, warm, seed):
 
 def test_a_bundle_that_has_seen_no_data_says_so(walk):
     rows = make_rows(1)
-    response = response_to(request_of(rows, "m"), answer_with(walk, 0, rows), walk.manifest)
+    response = response_to(request_of(rows, "m"), make_reply(answer_with(walk, 0, rows)), walk.manifest)
     assert response.parameters["data_end"] == ""
     for carry in (answered_over_json, answered_over_grpc):
         assert answer_of(carry(response), 1).data_end is None
-    assert predictions_of(answer_with(walk, 0, rows))["data_end"] == ""
+    assert predictions_of(make_reply(answer_with(walk, 0, rows)), walk.manifest)["data_end"] == ""
 
 
 @pytest.mark.parametrize("name", ["bundle", "walk"])
@@ -138,7 +149,7 @@ def test_metadata_names_every_field_of_an_inference(name, request):
     names = {tensor.name for tensor in output_tensors(bundle.manifest)}
     answer = answer_with(bundle, 0, make_rows(1))
     prices = {f"price_{name}" for name in answer.inference.by_model}
-    assert names == (vars(answer.inference).keys() - {"by_model"}) | prices | set(INTERVALS)
+    assert names == (vars(answer.inference).keys() - {"by_model"}) | prices | set(INTERVALS) | set(FLAGS)
     assert input_tensors(bundle.manifest)[1].shape == (-1, len(bundle.manifest.features))
 
 
@@ -149,9 +160,9 @@ FAULTS = {
     "an unknown name": ({"volume": InferInput("volume", [2], "FP64", [1.0, 1.0])}, "no input 'volume'"),
     "close twice": ({"again": InferInput("close", [2], "FP64", [1.0, 1.0])}, "twice"),
     "another datatype": ({"close": InferInput("close", [2], "FP32", [1.0, 1.0])}, "send FP64"),
-    "text": ({"close": InferInput("close", [2], "FP64", ["1.0", "2.0"])}, "null, text or booleans"),
-    "booleans": ({"close": InferInput("close", [2], "FP64", [True, True])}, "null, text or booleans"),
-    "null": ({"close": InferInput("close", [2], "FP64", [1.0, None])}, "null, text or booleans"),
+    "text": ({"close": InferInput("close", [2], "FP64", ["1.0", "2.0"])}, "null, text, booleans or lists"),
+    "booleans": ({"close": InferInput("close", [2], "FP64", [True, True])}, "null, text, booleans or lists"),
+    "null": ({"close": InferInput("close", [2], "FP64", [1.0, None])}, "null, text, booleans or lists"),
     "two dimensions": ({"close": InferInput("close", [2, 1], "FP64", [1.0, 2.0])}, "[rows]"),
     "one dimension": ({"features": InferInput("features", [2 * COUNT], "FP64", [0.0])}, f"[rows, {COUNT}]"),
     "a feature too few": (
@@ -161,7 +172,7 @@ FAULTS = {
     "no rows": ({"close": InferInput("close", [0], "FP64", [])}, "at least one row"),
     "minus one row": ({"close": InferInput("close", [-1], "FP64", [1.0, 2.0])}, "at least one row"),
     "fewer values than its shape": ({"close": InferInput("close", [3], "FP64", [1.0, 2.0])}, "do not fill its shape"),
-    "ragged": ({"close": InferInput("close", [2], "FP64", [[1.0], [2.0, 3.0]])}, "do not fill its shape"),
+    "ragged": ({"close": InferInput("close", [2], "FP64", [[1.0], [2.0, 3.0]])}, "booleans or lists"),
     "rows that differ": ({"close": InferInput("close", [1], "FP64", [1.0])}, "as many of each"),
     "a shape beyond all": ({"close": InferInput("close", [10**30], "FP64", [1.0])}, "at most 10,000"),
     "too many rows": (
@@ -203,7 +214,7 @@ def test_a_request_need_not_name_its_spec(bundle):
 @pytest.mark.parametrize("spoil", ["version", "date", "output", "shape", "length", "nan"])
 def test_what_is_no_forecast_is_not_taken_for_one(bundle, spoil):
     rows = make_rows(2)
-    response = response_to(request_of(rows, "m"), answer_with(bundle, 0, rows), bundle.manifest)
+    response = response_to(request_of(rows, "m"), make_reply(answer_with(bundle, 0, rows)), bundle.manifest)
     if spoil == "version":
         del response.parameters["bundle_version"]
     elif spoil == "date":
@@ -233,9 +244,9 @@ def test_v1_features_are_found_by_name_in_any_order(bundle):
 
 def test_v1_predictions_hold_the_whole_inference(bundle):
     answer = answer_with(bundle, 4, make_rows(2))
-    answered = predictions_of(answer)
+    answered = predictions_of(make_reply(answer), bundle.manifest)
     assert (answered["bundle_version"], answered["data_end"]) == (4, DATA_END.isoformat())
-    assert answered["predictions"][1].keys() == vars(answer.inference).keys() | set(INTERVALS)
+    assert answered["predictions"][1].keys() == vars(answer.inference).keys() | {*INTERVALS, *FLAGS}
     assert answered["predictions"][1]["upper_80"] == answer.inference.upper_80[1]
     assert answered["predictions"][1]["quantiles"] == answer.inference.quantiles[1].tolist()
     assert answered["predictions"][1]["outlying"] is False
@@ -272,3 +283,9 @@ def test_a_faulty_v1_request_is_told_what_to_send(bundle, payload, sentence):
     with pytest.raises(InvalidInput) as raised:
         rows_of_instances(payload, bundle.manifest)
     assert sentence in str(raised.value)
+
+
+def test_a_long_text_among_many_is_refused_before_memory_is_taken_for_it(bundle):
+    texts = ["x" * 4_000_000] + ["y"] * (MAX_ROWS - 1)  # as an array of texts this would be 160 GB
+    with pytest.raises(InvalidInput, match="null, text, booleans or lists"):
+        rows_of(request_with(close=InferInput("close", [MAX_ROWS], "FP64", texts)), bundle.manifest)

@@ -1,0 +1,94 @@
+"""KServe's data plane behind REST and gRPC, with what is wrong in a request's bytes told as the client's fault."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+from pydantic import ValidationError
+
+from serving._kserve import DataPlane, InferenceRequest, InvalidInput, ModelRepositoryExtension
+from serving.asked import shown
+
+
+class ForecastDataPlane(DataPlane):
+    """KServe's, with the bundle's version in the metadata, and no header of a request in an answer."""
+
+    def metadata(self) -> dict[str, Any]:
+        """The server's metadata."""
+        return {**super().metadata(), "extensions": ["binary_tensor_data"]}
+
+    async def model_metadata(self, model_name: str) -> dict[str, Any]:
+        """The model's metadata."""
+        metadata: dict[str, Any] = await super().model_metadata(model_name)
+        model = self.get_model_from_registry(model_name)
+        return {**metadata, "platform": "cryptosentinel", "versions": [str(model.served.version)]}
+
+    def decode(self, body: Any, headers: Any, *args: Any, **kwargs: Any) -> Any:
+        """From bytes to what models are given.
+
+        Raises:
+            InvalidInput: they cannot be read.
+        """
+        try:
+            decoded, attributes = super().decode(body, headers, *args, **kwargs)
+            if isinstance(body, bytes) and not isinstance(decoded, dict | bytes):
+                _check_header(body[: int(headers["inference-header-content-length"])])
+        except InvalidInput:
+            raise
+        except Exception as error:
+            raise InvalidInput(f"The request cannot be read as one of the V1 or V2 protocol: {error!r}.") from error
+        return decoded, attributes
+
+    def encode(self, model_name: str, response: Any, headers: Any, req_attributes: dict[str, Any]) -> Any:
+        """From a model's answer to bytes.
+
+        Raises:
+            InvalidInput: a CloudEvent was sent that none can be answered to.
+        """
+        try:
+            return super().encode(model_name, response, headers, req_attributes)
+        except InvalidInput:
+            raise
+        except Exception as error:
+            raise InvalidInput(f"The request cannot be answered in its own form: {error!r}.") from error
+
+    async def explain(
+        self, model_name: str, request: Any, headers: dict[str, str] | None = None
+    ) -> tuple[Any, dict[str, str]]:
+        """Asks the model; KServe's own answers with all headers of the request."""
+        response, _ = await super().explain(model_name, request, dict(headers or {}))
+        return response, {}
+
+
+class NoRepositoryExtension(ModelRepositoryExtension):
+    """Whoever can ask for a forecast must not be able to end them."""
+
+    async def load(self, model_name: str) -> None:
+        """Refused."""
+        raise InvalidInput(f"{shown(model_name)} cannot be loaded over the network: promote a version in the registry.")
+
+    async def unload(self, model_name: str) -> None:
+        """Refused."""
+        raise InvalidInput(f"{shown(model_name)} cannot be unloaded over the network: stop the process.")
+
+
+def _check_header(header: bytes) -> None:
+    """KServe reads the JSON before binary tensors without looking at its types.
+
+    Raises:
+        InvalidInput: they are not those of a V2 request.
+    """
+    given = orjson.loads(header)
+    try:
+        InferenceRequest.model_validate(given | {"inputs": [{"data": [], **sent} for sent in given["inputs"]]})
+    except ValidationError as error:
+        raise InvalidInput(f"The request is not of the V2 form: {first_of(error.errors())}.") from error
+
+
+def first_of(errors: Any) -> str:
+    """The first of pydantic's errors, without what was sent."""
+    first = errors[0]
+    where = ".".join(str(part) for part in first["loc"] if part not in {"body", "InferenceRequest"})
+    # Names come from the request, and may be no text that can be sent.
+    return ascii(f"{where or 'the body'}: {first['msg']}")[1:-1][:200]

@@ -1,0 +1,63 @@
+"""What REST answers where a request is refused: a status, and a sentence that says what to send."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from serving.asked import SpecMismatch
+from serving.dataplane import first_of
+from serving.timeseries import PREFIX, error_response
+
+
+def add_refusals(app: FastAPI) -> None:
+    """Adds our handlers to KServe's, or in their place."""
+    app.add_exception_handler(SpecMismatch, _spec_mismatch)
+    app.add_exception_handler(RequestValidationError, _malformed)
+    app.add_exception_handler(HTTPException, _no_such_thing)
+    app.add_exception_handler(NotImplementedError, _no_versions)
+    app.add_exception_handler(Exception, _failed)
+
+
+async def _spec_mismatch(request: Request, error: Exception) -> JSONResponse:
+    return _refuse(request, HTTPStatus.CONFLICT, str(error))
+
+
+async def _malformed(request: Request, error: Exception) -> JSONResponse:
+    """FastAPI's own answer repeats the input, and fails on a NaN in it."""
+    assert isinstance(error, RequestValidationError)
+    protocol, form = (
+        ("time-series", '{"model", "inputs": [{"type", "name", "series", "frequency", ...}, ...], "options": {...}}')
+        if request.url.path.startswith(PREFIX)
+        else ("V2", '{"inputs": [{"name", "shape", "datatype", "data"}, ...]}')
+    )
+    sentence = (
+        f"The request is not of the {protocol} form: {first_of(error.errors())}. Send {form} as application/json."
+    )
+    return _refuse(request, HTTPStatus.UNPROCESSABLE_ENTITY, sentence)
+
+
+async def _no_such_thing(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    return _refuse(request, HTTPStatus(error.status_code), f"{error.detail}.", error.headers)
+
+
+async def _no_versions(request: Request, _: Exception) -> JSONResponse:
+    """KServe's for a URL with a version in it."""
+    return _refuse(request, HTTPStatus.NOT_FOUND, "There is one version at a time: leave `/versions/...` out.")
+
+
+async def _failed(request: Request, _: Exception) -> JSONResponse:
+    """KServe's own tells the exception to whoever asked."""
+    return _refuse(request, HTTPStatus.INTERNAL_SERVER_ERROR, "The predictor failed to answer; its log says why.")
+
+
+def _refuse(request: Request, status: HTTPStatus, sentence: str, headers: object = None) -> JSONResponse:
+    content = (
+        error_response(sentence, status).model_dump() if request.url.path.startswith(PREFIX) else {"error": sentence}
+    )
+    return JSONResponse(content, status, headers)  # type: ignore[arg-type]
