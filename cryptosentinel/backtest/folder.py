@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import shutil
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,6 +32,8 @@ _ABOUT, _LOCK, _TRAININGS, _RECORD, _TRAINED = "backtest.json", "lock", "trainin
 _OURS = (_ABOUT, _TRAININGS, TAPE, VERSION_0, FORECASTS, FIGURES, REPORT)
 # Under which a stretch of forecasts keeps the quantiles that the baselines of the spread begin with.
 BASELINES = "baselines"
+# What decides which bars are read: where one of these differs, so does their digest.
+_CHOOSES_BARS = {"asset", "currency", "market", "interval", "horizon bars", "start", "end", "training.window_days"}
 # What the operating system says of a folder that cannot be written (any more).
 _UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR}
 
@@ -86,6 +89,23 @@ class Kept:
         return sum(step is not None and served for step, served in zip(self.steps, self.served, strict=True))
 
 
+def check(folder: Path) -> None:
+    """Makes sure that the folder can be worked in, and leaves no trace.
+
+    Raises:
+        UserInputError: it holds something else than a backtest.
+        StoreUnavailableError: it cannot be made or written.
+    """
+    try:
+        there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+        tempfile.TemporaryFile(dir=there).close()
+        foreign = folder.is_dir() and not (folder / _ABOUT).exists() and {path.name for path in folder.iterdir()}
+    except OSError as error:
+        raise _unwritable(folder, error, "Name another folder with --out.") from error
+    if foreign and foreign - {_LOCK, _scratch(folder / _ABOUT).name}:
+        raise UserInputError(f"{folder} is not empty, and holds no backtest.", remedy="Name another folder with --out.")
+
+
 @contextmanager
 def held(folder: Path) -> Iterator[None]:
     """Holds a folder for this process; a process that is killed lets go of it.
@@ -105,38 +125,34 @@ def held(folder: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno not in _UNWRITABLE:
             raise
-        raise StoreUnavailableError(
-            f"The folder {folder} cannot be used: {error.strerror}.",
-            remedy="Mend that, or name another folder with --out; what is done stays.",
-        ) from error
+        raise _unwritable(folder, error, "Mend that, or name another folder with --out; what is done stays.") from error
+
+
+def _unwritable(folder: Path, error: OSError, remedy: str) -> StoreUnavailableError:
+    return StoreUnavailableError(f"Cannot write to {folder}: {error.strerror}.", remedy=remedy)
 
 
 def claimed_by(folder: Path, meta: BacktestMeta) -> bool:
     """Whether the folder holds this very backtest, begun or finished.
 
     Raises:
-        UserInputError: it holds another one, or something else.
+        UserInputError: it holds another one.
     """
     try:
         text = (folder / _ABOUT).read_text(encoding="utf-8")
     except FileNotFoundError:
-        if folder.is_dir() and any(
-            path.name not in {_LOCK, _scratch(folder / _ABOUT).name} for path in folder.iterdir()
-        ):
-            raise UserInputError(
-                f"{folder} is not empty, and holds no backtest.", remedy="Name another folder with --out."
-            ) from None
         return False
-    except NotADirectoryError:
-        raise UserInputError(f"{folder} is no folder.", remedy="Name another one with --out.") from None
     try:
         before = BacktestMeta.model_validate_json(text)
     except ValueError:
         return False  # damaged: nobody knows what the rest belongs to
     differing = [n for n in BacktestMeta.model_fields if n != "command" and getattr(before, n) != getattr(meta, n)]
     if differing:
+        names = list(_differences(before, meta, differing))
+        if _CHOOSES_BARS.intersection(names):
+            names = [name for name in names if name != "data digest"]
         raise UserInputError(
-            f"{folder} holds another backtest: {' and '.join(_differences(before, meta, differing))} differ.",
+            f"{folder} holds another backtest: {' and '.join(names)} {'differs' if len(names) == 1 else 'differ'}.",
             remedy="Name another folder with --out, or start over with --fresh.",
         )
     return True
@@ -146,7 +162,7 @@ def claim(folder: Path, meta: BacktestMeta, *, fresh: bool) -> None:
     """Notes in the folder what it holds; what is there goes if it is not to be used.
 
     Raises:
-        UserInputError: it holds something else, and would not be begun anew.
+        UserInputError: it holds another one, and would not be begun anew.
     """
     if not (fresh and (folder / _ABOUT).is_file()) and claimed_by(folder, meta):
         return

@@ -121,7 +121,9 @@ def outline(source: Source, plan: Plan, folder: Path, *, fresh: bool = False) ->
     Raises:
         UserInputError: the folder holds something else.
         NotEnoughDataError: there are no bars, or too few for any training run.
+        StoreUnavailableError: the folder could not be written.
     """
+    folders.check(folder)
     tape, meta = _recorded(source, plan)
     due = _due(tape, plan)
     forecasts = tape.closed_between(plan.start, plan.end)
@@ -150,6 +152,7 @@ def run_backtest(
         PipelineError: a training process was ended from outside.
         StoreUnavailableError: the folder cannot be written.
     """
+    folders.check(folder)
     progress(READING, 0, 1)
     tape, meta = _recorded(source, plan)
     _due(tape, plan)

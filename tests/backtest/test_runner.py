@@ -218,8 +218,10 @@ def test_another_backtest_keeps_its_folder(undisturbed: Undisturbed, tmp_path: P
     with pytest.raises(UserInputError, match=match):
         replay_inline(tmp_path / "out", other)
     moved = Recorded(BARS.assign(close=BARS["close"] * 1.0001, high=BARS["high"] * 1.001))
-    with pytest.raises(UserInputError, match="holds another backtest: data digest differ"):
+    with pytest.raises(UserInputError, match="holds another backtest: data digest differs"):
         replay_inline(tmp_path / "out", source=moved)
+    with pytest.raises(UserInputError, match=r"another backtest: training.window_days differs\."):
+        replay_inline(tmp_path / "out", make_plan(training={"window_days": 4}))
 
 
 def test_a_fresh_start_keeps_nothing_but_what_is_not_ours(undisturbed: Undisturbed, tmp_path: Path) -> None:
@@ -246,10 +248,25 @@ def test_two_backtests_do_not_work_in_one_folder(tmp_path: Path) -> None:
         replay_inline(tmp_path)
 
 
-def test_a_folder_that_cannot_be_made_is_said_so(tmp_path: Path) -> None:
+@pytest.mark.parametrize("attempt", [outline, run_backtest])
+def test_a_folder_that_cannot_be_used_is_refused_before_bars_are_read(
+    tmp_path: Path, attempt: Callable[..., object]
+) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(StoreUnavailableError, match="cannot be used: Not a directory"):
-        replay_inline(tmp_path / "file" / "out")
+    (tmp_path / "foreign").mkdir()
+    (tmp_path / "foreign" / "notes.txt").write_text("mine")
+    others = {} if attempt is outline else {"jobs": 1, "progress": without_progress}
+    unusable = {
+        "file": (StoreUnavailableError, "Cannot write to .*: Not a directory"),
+        "file/out": (StoreUnavailableError, "Cannot write to .*: Not a directory"),
+        "/proc/out": (StoreUnavailableError, "Cannot write to /proc/out: No such file or directory"),
+        "foreign": (UserInputError, "is not empty, and holds no backtest"),
+    }
+    for name, (kind, said) in unusable.items():
+        with patch.object(Recorded, "bars", side_effect=AssertionError), pytest.raises(kind, match=said) as error:
+            attempt(Recorded(), make_plan(), tmp_path / name, **others)
+        assert error.value.remedy == "Name another folder with --out."
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "foreign", "notes.txt"]
 
 
 def test_an_outline_says_what_is_to_do_and_does_nothing(undisturbed: Undisturbed, tmp_path: Path) -> None:
