@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
+from datetime import datetime
 from html import escape
 from typing import TYPE_CHECKING
 
@@ -24,8 +25,8 @@ _COST_LINES = {0.0: "solid", 5.0: "dash", 10.0: "dot"}
 
 
 def skill_by_month(figures: BacktestFigures) -> go.Figure | None:
-    """The served point forecast's skill by month; None where it was always that the price stays."""
-    if figures.point.zero:
+    """The served point forecast's skill by month; None where it was always that the price stays, or in one month."""
+    if figures.point.zero or len(figures.months) < 2:
         return None
     values = [100 * part.skill for part in figures.months]
     figure = drawing.new_chart(300, showlegend=False)
@@ -45,9 +46,11 @@ def skill_by_month(figures: BacktestFigures) -> go.Figure | None:
     return figure
 
 
-def accuracy_by_month(figures: BacktestFigures) -> go.Figure:
+def accuracy_by_month(figures: BacktestFigures) -> go.Figure | None:
     """Share of directions right by month, with its interval, beside the share of the more frequent direction."""
     months = figures.months
+    if len(months) < 2:
+        return None
     x = month_names(figures)
     figure = drawing.new_chart(300)
     figure.add_scatter(
@@ -83,12 +86,12 @@ def reliability(figures: BacktestFigures, rows: Rows) -> go.Figure:
     """What came against what was said, and how often it was said."""
     bins = figures.direction.reliability
     said, came = (np.array([100 * getattr(one, name) for one in bins]) for name in ("forecast", "observed"))
-    independent = np.array([max(one.count / figures.overlap, 1) for one in bins])
-    error = 1.96 * np.sqrt(came * (100 - came) / independent)
+    error = drawing.wilson(came / 100, np.array([one.count / figures.overlap for one in bins]), PURPLE)
     p = 100 * rows.p_up[np.isfinite(rows.p_up)]
     low, high = float(np.quantile(p, 0.001)), float(np.quantile(p, 0.999))
     margin = max(0.05 * (high - low), 0.5)
-    span = [min(low, said.min()) - margin, max(high, said.max()) + margin]
+    span = [max(min(low, said.min()) - margin, 0), min(max(high, said.max()) + margin, 100)]
+    bottom, top = (came - error["arrayminus"]).min(), (came + error["array"]).max()
     figure = drawing.stacked_charts(400, [0.72, 0.28], hovermode="closest")
     figure.add_scatter(
         x=span,
@@ -101,7 +104,7 @@ def reliability(figures: BacktestFigures, rows: Rows) -> go.Figure:
     figure.add_scatter(
         x=said,
         y=came,
-        error_y={"type": "data", "array": error, "color": PURPLE, "thickness": 1.3, "width": 3},
+        error_y=error,
         customdata=[one.count for one in bins],
         mode="markers",
         name="what came, 95% interval",
@@ -120,39 +123,54 @@ def reliability(figures: BacktestFigures, rows: Rows) -> go.Figure:
         col=1,
     )
     figure.update_xaxes(range=span, ticksuffix="%")
-    figure.update_yaxes(ticksuffix="%", row=1, col=1)
+    span_y = [max(min(bottom, span[0]) - margin, 0), min(max(top, span[1]) + margin, 100)]
+    figure.update_yaxes(range=span_y, ticksuffix="%", row=1, col=1)
     figure.update_yaxes(nticks=3, tickformat=",~s", row=2, col=1)
     return figure
 
 
-def gate_timeline(trainings: Sequence[Training]) -> go.Figure | None:
-    """Each training: how much of the blend it believed, and what the gate said; None where there was none."""
+def gate_timeline(trainings: Sequence[Training], end: datetime) -> go.Figure | None:
+    """What served forecasts took of the blend until `end`, and what the gate said of each training; None without any.
+
+    Rings are what a training estimated, where the gate let none of it speak.
+    """
     if not trainings:
         return None
     figure = drawing.new_chart(280, hovermode="closest")
-    x = drawing.millis(np.array([training.made_at.replace(tzinfo=None) for training in trainings], "datetime64[ms]"))
-    weight = np.array([100 * training.weight for training in trainings])
+    times = [time.replace(tzinfo=None) for time in (*(training.made_at for training in trainings), end)]
+    x = drawing.millis(np.array(times, "datetime64[ms]"))
+    estimated = np.array([100 * training.weight for training in trainings])
+    spoken = np.array([100 * training.spoken_weight for training in trainings])
+    promoted = np.array([training.gate.promote for training in trainings])
+    newest = np.maximum.accumulate(np.where(promoted, np.arange(len(trainings)), -1))
+    weight = np.where(newest >= 0, spoken[newest], 0.0)  # of version 0, nothing
     figure.add_scatter(
         x=x,
-        y=weight,
+        y=np.append(weight, weight[-1]),
         mode="lines",
-        showlegend=False,
+        name="served",
         hoverinfo="skip",
         line={"color": QUIET, "width": 1.2, "shape": "hv"},
     )
-    for promote, label, symbol, colour in ((True, "promoted", "circle", BLUE), (False, "refused", "x", ORANGE)):
-        chosen = [number for number, training in enumerate(trainings) if training.gate.promote == promote]
+    silent = ~promoted | (spoken < estimated)
+    for chosen, label, symbol, colour, y in (
+        (promoted, "promoted", "circle", BLUE, weight),
+        (~promoted, "refused", "x", ORANGE, weight),
+        (silent & (estimated > 0), "estimated; the gate let none of it speak", "circle-open", QUIET, estimated),
+    ):
         figure.add_scatter(
-            x=x[chosen],
-            y=weight[chosen],
+            x=x[:-1][chosen],
+            y=y[chosen],
             mode="markers",
             name=label,
             marker={"symbol": symbol, "color": colour, "size": 9},
-            customdata=[_hover(trainings[number]) for number in chosen],
+            cliponaxis=False,
+            customdata=[_hover(trainings[number]) for number in np.flatnonzero(chosen).tolist()],
             hovertemplate="%{x|%d %b %Y %H:%M UTC}<br>weight %{y:.0f}%<br>%{customdata}<extra></extra>",
         )
-    drawing.time_axis(figure)
-    figure.update_yaxes(ticksuffix="%", rangemode="tozero")
+    margin = 0.02 * (x[-1] - x[0])
+    drawing.time_axis(figure, range=[x[0] - margin, x[-1] + margin])
+    figure.update_yaxes(ticksuffix="%", range=[0, max(1.15 * estimated.max(), 10)])
     return figure
 
 
@@ -177,7 +195,7 @@ def value_of_accounts(figures: BacktestFigures, name: str) -> go.Figure:
             hovertemplate="%{y:.3g}",
         )
     figure.add_hline(y=1, line={"color": QUIET, "width": 1, "dash": "dash"})
-    figure.update_yaxes(type="log", tickformat="~g")
+    figure.update_yaxes(type="log", tickformat="~g", title={"text": "value, logarithmic"})
     drawing.time_axis(figure, hoverformat="%a %d %b %Y")
     return figure
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from calendar import month_abbr
 from collections.abc import Callable
 from dataclasses import dataclass
+from html import escape
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,8 +19,9 @@ from cryptosentinel.backtest.rows import Array, Mask, Rows, Times
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-_DETAIL, _OPENING, _AROUND = (np.timedelta64(hours, "h") for hours in (14 * 24, 48, 18))
-_ROLLING_DAYS = {7: (BLUE, "dot"), 30: (PURPLE, "solid")}
+_DETAIL, _OPENING, _AROUND, _DAY = (np.timedelta64(hours, "h") for hours in (14 * 24, 48, 18, 24))
+MONTH_DAYS = 30
+_ROLLING_DAYS = {7: (BLUE, "dot"), MONTH_DAYS: (PURPLE, "solid")}
 _MONTH_LIMITS = {80: 2.0, 95: 1.0}
 _HOUR_LIMIT = 6.0
 _MOST_MONTHS = 18
@@ -42,12 +44,13 @@ class View:
     y: tuple[float, float]
 
 
-def prices(forecasts: pd.DataFrame, rows: Rows) -> tuple[go.Figure, list[View]]:
+def prices(forecasts: pd.DataFrame, rows: Rows, currency: str) -> tuple[go.Figure, list[View]]:
     """Every bar of the last 14 days and of the time around the wildest move, with the intervals; first the last 2 days.
 
     Args:
         forecasts: all of them, settled or not: the newest intervals reach beyond the last price.
         rows: the settled ones.
+        currency: of the prices.
     """
     made = forecasts["made_at"].to_numpy("datetime64[ms]")
     target = forecasts["target_at"].to_numpy("datetime64[ms]")
@@ -92,13 +95,19 @@ def prices(forecasts: pd.DataFrame, rows: Rows) -> tuple[go.Figure, list[View]]:
         marker={"symbol": "x-thin", "size": 7, "line": {"color": ORANGE, "width": 2}},
         hovertemplate="%{y:,.6~g}",
     )
+    begin, days = max(target[0], end - _DETAIL), (end - rows.made_at[0]) / _DAY
     views = [
         _view("last 2 days", end - _OPENING, end, target, column),
-        _view("last 14 days", end - _DETAIL, end, target, column),
+        *(
+            [_view("last 14 days" if days > 14 else f"all {days:.0f} days", begin, end, target, column)]
+            if days > 2.5
+            else []
+        ),
         _view(f"wildest move, {wildest.astype('datetime64[D]')}", wildest - _AROUND, wildest + _AROUND, target, column),
     ]
     drawing.time_axis(figure, range=list(views[0].x), tickformat="%H:%M<br>%d %b", tickangle=0, nticks=8)
-    figure.update_yaxes(range=list(views[0].y), tickformat=",~f", side="right")
+    title = {"text": escape(currency.upper(), quote=False)}
+    figure.update_yaxes(range=list(views[0].y), tickformat=",~f", side="right", title=title)
     return figure, views
 
 
@@ -111,7 +120,7 @@ def _view(label: str, start: np.datetime64, end: np.datetime64, target: Times, c
     return View(label, (float(first), float(last)), (low - margin, high + margin))
 
 
-def widths(rows: Rows) -> go.Figure:
+def widths(rows: Rows, currency: str) -> go.Figure:
     """The price by day, and under it how wide the intervals were beside how far the price really went."""
     day = rows.made_at.astype("datetime64[D]")
     starts = np.flatnonzero(np.append(True, day[1:] != day[:-1]))
@@ -152,13 +161,13 @@ def widths(rows: Rows) -> go.Figure:
         col=1,
     )
     drawing.time_axis(figure, hoverformat="%a %d %b %Y")
-    figure.update_yaxes(tickformat=",~f", row=1, col=1)
+    figure.update_yaxes(tickformat=",~f", title={"text": escape(currency.upper(), quote=False)}, row=1, col=1)
     figure.update_yaxes(ticksuffix="%", tickprefix="±", rangemode="tozero", row=2, col=1)
     return figure
 
 
 def rolling_coverage(rows: Rows) -> go.Figure | None:
-    """Coverage of the 7 and 30 days before, by day; None where there are fewer than 8 days."""
+    """Coverage of the 7 and 30 days before, by day, as far as there are; None where there are fewer than 8 days."""
     bar = np.timedelta64(rows.interval.seconds, "s")
     day = ((rows.made_at - rows.made_at[0]) // (bar * rows.interval.bars_per_day)).astype(np.int64)
     count = np.append(0, np.bincount(day).cumsum())
@@ -179,7 +188,7 @@ def rolling_coverage(rows: Rows) -> go.Figure | None:
                 name=f"{window} days",
                 legendgroup=str(window),
                 showlegend=level == 80,
-                line={"color": colour, "width": 2.2 if window == 30 else 1.4, "dash": dash},
+                line={"color": colour, "width": 2.2 if window == MONTH_DAYS else 1.4, "dash": dash},
                 hovertemplate="%{y:.1f}%",
                 row=row,
                 col=1,
@@ -192,10 +201,15 @@ def rolling_coverage(rows: Rows) -> go.Figure | None:
     return figure
 
 
-def coverage_grid(figures: BacktestFigures) -> go.Figure:
-    """Coverage of the 80% interval by weekday and hour, in points off."""
+def coverage_grid(figures: BacktestFigures, rows: Rows) -> go.Figure | None:
+    """Coverage of the 80% interval by weekday and hour, in points off; signed beyond luck; None below a week."""
+    if figures.days < 7:
+        return None
     off = 100 * (np.array(figures.grid) - 0.8)
-    sign = np.select([off > _HOUR_LIMIT / 2, off < -_HOUR_LIMIT / 2], ["+", "−"], "")  # noqa: RUF001
+    count = np.bincount(rows.weekday * 24 + rows.hour, minlength=7 * 24).reshape(7, 24)
+    luck = 200 * np.sqrt(0.8 * 0.2 * figures.overlap / np.maximum(count, 1))  # two standard errors
+    reach = max(2 * _HOUR_LIMIT, min(float(np.ceil(np.median(luck))), 80))
+    sign = np.select([off > luck, off < -luck], ["+", "−"], "")  # noqa: RUF001
     figure = drawing.new_chart(270, hovermode="closest")
     figure.add_heatmap(
         z=drawing.small(off),
@@ -204,8 +218,8 @@ def coverage_grid(figures: BacktestFigures) -> go.Figure:
         text=sign.tolist(),
         texttemplate="%{text}",
         textfont={"size": 13},
-        zmin=-2 * _HOUR_LIMIT,
-        zmax=2 * _HOUR_LIMIT,
+        zmin=-reach,
+        zmax=reach,
         colorscale=drawing.DIVERGING,
         xgap=1.5,
         ygap=1.5,
@@ -216,7 +230,7 @@ def coverage_grid(figures: BacktestFigures) -> go.Figure:
             "yanchor": "top",
             "thickness": 9,
             "len": 0.7,
-            "tickvals": [-12, -6, 0, 6, 12],
+            "tickvals": [-reach, 0, reach],
             "ticksuffix": " points",
             "tickangle": 0,
         },
@@ -227,15 +241,18 @@ def coverage_grid(figures: BacktestFigures) -> go.Figure:
 
 
 def coverage_by_hour(figures: BacktestFigures) -> go.Figure:
-    """Coverage of both intervals by hour of day."""
+    """Coverage of both intervals by hour of day, with their 95% intervals."""
     hours = [part.name for part in figures.hours]
+    independent = np.array([part.rows / figures.overlap for part in figures.hours])
     figure = drawing.new_chart(270)
     figure.add_hrect(y0=80 - _HOUR_LIMIT, y1=80 + _HOUR_LIMIT, fillcolor=FILL_LIMIT, line_width=0)
     for level, colour, symbol in ((95, BLUE, "circle"), (80, PURPLE, "diamond")):
         figure.add_hline(y=level, line={"color": QUIET, "width": 1, "dash": "dash"})
+        covered = np.array([part.covered_80 if level == 80 else part.covered_95 for part in figures.hours])
         figure.add_scatter(
             x=hours,
-            y=[100 * (part.covered_80 if level == 80 else part.covered_95) for part in figures.hours],
+            y=100 * covered,
+            error_y=drawing.wilson(covered, independent, colour),
             mode="lines+markers",
             name=f"{level}% interval",
             line={"color": colour, "width": 1.4},
@@ -247,8 +264,10 @@ def coverage_by_hour(figures: BacktestFigures) -> go.Figure:
     return figure
 
 
-def gain_by_month(figures: BacktestFigures) -> go.Figure:
-    """How far the pinball loss lay below each baseline's, by month."""
+def gain_by_month(figures: BacktestFigures) -> go.Figure | None:
+    """How far the pinball loss lay below each baseline's, by month; None where there is one month only."""
+    if len(figures.months) < 2:
+        return None
     figure = drawing.new_chart(300)
     for base, (colour, pattern) in _BASELINES.items():
         figure.add_bar(

@@ -110,6 +110,21 @@ def band(times: Times, lower: Array, upper: Array, gap: np.timedelta64) -> dict[
     }
 
 
+def wilson(shares: Array, independent: Array, colour: str) -> dict[str, Any]:
+    """Error bars of shares among so many independent ones, in per cent: the 95% interval of Wilson (1927)."""
+    z2 = 1.96**2
+    middle = (shares + z2 / (2 * independent)) / (1 + z2 / independent)
+    reach = np.sqrt(shares * (1 - shares) / independent + z2 / (4 * independent**2)) * 1.96 / (1 + z2 / independent)
+    return {
+        "type": "data",
+        "array": 100 * np.maximum(middle + reach - shares, 0),
+        "arrayminus": 100 * np.maximum(shares - middle + reach, 0),
+        "color": colour,
+        "thickness": 1.3,
+        "width": 3,
+    }
+
+
 def as_json(figure: go.Figure) -> str:
     """The chart for plotly.js, the same for the same chart; nothing in it can end a script element."""
     from plotly.io.json import to_json_plotly

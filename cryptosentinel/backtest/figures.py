@@ -39,28 +39,29 @@ def summarise(forecasts: pd.DataFrame, trainings: Sequence[Training], meta: Back
     everything: Mask = np.ones(rows.count, dtype=bool)
     overall = part(rows, "all", everything)
     months, hours, terciles = (parts(rows, groups) for groups in (rows.months, rows.hours, rows.terciles))
+    full = checks.full_months(months, rows.interval.bars_per_day)
     of_spread, of_point, money = spread(rows), point(rows), strategy(rows)
     of_direction = direction(rows, overall, meta.seed)
     made = forecasts["made_at"]
-    bar = rows.interval.delta
+    days = (made.iloc[-1] - made.iloc[0] + rows.interval.delta) / pd.Timedelta(days=1)
     return BacktestFigures(
         start=made.iloc[0].to_pydatetime(),
         end=made.iloc[-1].to_pydatetime(),
-        days=(made.iloc[-1] - made.iloc[0] + bar) / pd.Timedelta(days=1),
+        days=days,
         made=len(forecasts),
         rows=rows.count,
         overlap=meta.horizon_bars,
         outlying=float((rows("outlying") == 1).mean()),
-        verdict=checks.verdict(overall, months, of_spread, of_point, of_direction, money),
+        verdict=checks.verdict(overall, full, of_spread, of_point, of_direction, money),
         checks=checks.checks(
             overall,
-            months,
+            full,
             terciles,
             hours,
             of_spread,
             of_point,
             of_direction,
-            bars_per_day=rows.interval.bars_per_day,
+            days=days,
             suspect_accuracy=GateSettings.model_validate(meta.settings.get("gate", {})).suspect_accuracy,
         ),
         overall=overall,

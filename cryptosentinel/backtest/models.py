@@ -151,7 +151,8 @@ class Account(_Record):
         cost_bp: of a round trip.
         growth: final over initial value.
         annual_return: compounded; missing where the period is shorter than 30 days.
-        sharpe: annualised, of daily returns, risk-free rate 0; `sharpe_se` its standard error (Lo 2002).
+        sharpe: annualised, of daily returns, risk-free rate 0; `sharpe_se` its standard error (Lo 2002); missing
+            likewise.
         drawdown: the deepest fall from a peak, as a share of it.
         round_trips_a_day: openings and closings of a whole position, by two.
         invested: share of the time with a position.
@@ -190,9 +191,9 @@ class Check(_Record):
 
     Attributes:
         section: `spread`, `coverage`, `point` or `direction`.
-        unit: how the two are written: `%`, `points` (of a hundred), `t`.
+        unit: of the two: a `fraction` (0.05 is 5%), a `difference` of two (0.05 is 5 points of a hundred), or `t`.
         sense: what `value` must be, relative to `limit`.
-        passed: None where there is no figure.
+        passed: None where that is not judged; then `reason` says why.
     """
 
     name: str
@@ -200,9 +201,10 @@ class Check(_Record):
     section: Literal["spread", "coverage", "point", "direction"]
     value: float
     limit: float
-    unit: Literal["%", "points", "t"]
+    unit: Literal["fraction", "difference", "t"]
     sense: Literal["at least", "at most", "above"]
     passed: bool | None
+    reason: str = ""
 
 
 class BacktestFigures(_Record):

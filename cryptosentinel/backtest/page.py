@@ -7,6 +7,7 @@ from html import escape
 
 from cryptosentinel.backtest.words import MARKS
 
+_BRIEF = 18  # characters of a text that is not broken across lines
 _KINDS = {MARKS[True]: "held", MARKS[False]: "missed"}
 CSS = """
 :root{color-scheme:light dark;--page:#fff;--card:#f5f7fa;--line:#dfe4ea;--text:#1b2430;--soft:#4b5767;--blue:#1768ad;
@@ -55,8 +56,11 @@ caption{caption-side:top;text-align:left;color:var(--soft);padding-bottom:.3em}
 th,td{padding:6px 9px;border-bottom:1px solid var(--line);text-align:right;vertical-align:top}
 th{font-weight:600;color:var(--soft);vertical-align:bottom}
 th.text,td.text{text-align:left}td{white-space:nowrap}td.text{white-space:normal;overflow-wrap:anywhere;min-width:5.5em}
+td.text.brief{white-space:nowrap}
 td.text:first-child{min-width:9em;overflow-wrap:normal}
-td.text.words{min-width:20em;overflow-wrap:normal}
+tr.noted td{border-bottom:0;padding-bottom:0}
+td.why{text-align:left;white-space:normal;font-size:.86rem;color:var(--soft)}
+td.why div{position:sticky;left:2px;max-width:min(80ch,100vw - 44px)}
 th:first-child,td:first-child{padding-left:2px;position:sticky;left:0;background:var(--page)}
 tr.ours td{font-weight:650}
 tbody tr:hover td{background:var(--card)}
@@ -74,7 +78,7 @@ footer{padding-top:2em;padding-bottom:3em;font-size:.88rem}
 @media(max-width:560px){main,header,footer{padding-left:14px;padding-right:14px}header{padding-top:22px}
 .tiles{grid-template-columns:repeat(2,minmax(0,1fr));gap:8px}.tile{padding:10px 11px}.tile .big{font-size:1.35rem}
 .tile dt{font-size:.8rem;min-height:3.9em}.tile .limit{font-size:.76rem}h2{margin-top:1.8em}
-th,td{padding:6px 8px}.verdict{font-size:1rem}}
+th,td{padding:6px 5px}td.text:first-child{min-width:6.5em}.verdict{font-size:1rem}}
 @media print{.views,.modebar{display:none}details{display:block}h2{break-after:avoid}figure{break-inside:avoid}}
 """
 
@@ -90,7 +94,12 @@ for(const other of button.parentElement.children){other.setAttribute("aria-press
 
 
 def table(
-    heads: Sequence[str], body: Iterable[Sequence[str]], *, texts: Sequence[int] = (0,), ours: int | None = None
+    heads: Sequence[str],
+    body: Iterable[Sequence[str]],
+    *,
+    texts: Sequence[int] = (0,),
+    ours: int | None = None,
+    notes: Sequence[str] = (),
 ) -> str:
     """A table of texts that are ready to be read; numbers stand to the right.
 
@@ -99,20 +108,22 @@ def table(
         body: the rows, as long as `heads`.
         texts: the columns that hold words.
         ours: the row to set off.
+        notes: what is said under each row, as wide as the window.
     """
-    set_off = ' class="ours"'
+    set_off, noted = ' class="ours"', ' class="noted"'
 
     def cell(tag: str, column: int, text: str) -> str:
-        words = "text words" if len(text) > 90 else "text"
+        words = "text brief" if len(text) <= _BRIEF else "text"
         kind = f' class="{words}"' if column in texts else ""
         scope = ' scope="col"' if tag == "th" else ""
         return f"<{tag}{kind}{scope}>{marked(text)}</{tag}>"
 
     head = "".join(cell("th", column, text) for column, text in enumerate(heads))
     lines = [
-        f"<tr{set_off if number == ours else ''}>"
+        f"<tr{set_off if number == ours else noted if notes else ''}>"
         + "".join(cell("td", column, text) for column, text in enumerate(row))
         + "</tr>"
+        + (f'<tr><td class="why" colspan="{len(row)}"><div>{escape(notes[number])}</div></td></tr>' if notes else "")
         for number, row in enumerate(body)
     ]
     return (

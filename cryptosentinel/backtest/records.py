@@ -6,7 +6,8 @@ from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict, JsonValue
 
-from cryptosentinel.config import IntervalName
+from cryptosentinel.bundle import BLEND
+from cryptosentinel.config import IntervalName, TrainingSettings
 
 
 class _Record(BaseModel):
@@ -40,7 +41,7 @@ class Training(_Record):
         training_rows: rows before the last block.
         oof_rows: of those, the ones forecast out of fold, on which every choice was made.
         last_block_rows: rows kept for the figures that are reported.
-        weight: how much of the blend's forecast is believed, from 0 to 1.
+        weight: how much of the blend's forecast is worth believing, as estimated, from 0 to 1.
         gate: what became of it.
         candidates: by candidate, its figures on the last block; names as in a bundle's manifest.
         fit_seconds: how long it took; never in a report, which depends on data and seed alone.
@@ -55,6 +56,11 @@ class Training(_Record):
     gate: Promotion
     candidates: dict[str, dict[str, float]] = {}
     fit_seconds: float = 0.0
+
+    @property
+    def spoken_weight(self) -> float:
+        """How much of the blend its bundle forecasts with: none where the gate let only the random walk speak."""
+        return self.weight if self.gate.champion == BLEND else 0.0
 
 
 class BacktestMeta(_Record):
@@ -82,3 +88,13 @@ class BacktestMeta(_Record):
     command: str = ""
     libraries: dict[str, str] = {}
     data_digest: str = ""
+
+    @property
+    def every_days(self) -> float:
+        """From one training run to the next."""
+        return float(str(self.settings.get("every_days", "nan")))
+
+    @property
+    def window_days(self) -> float:
+        """What a training run sees."""
+        return TrainingSettings.model_validate(self.settings.get("training", {})).window_days

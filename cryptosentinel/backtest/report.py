@@ -14,8 +14,6 @@ from cryptosentinel.backtest.models import BacktestFigures, Check
 from cryptosentinel.backtest.records import BacktestMeta, Training
 from cryptosentinel.backtest.sections import Sections
 
-_A_YEAR_OR_SO = 330  # days; over less, the limits are too narrow for luck
-
 
 def write_figures(path: Path, figures: BacktestFigures) -> None:
     """Writes the figures as JSON; a missing one is the text NaN."""
@@ -64,15 +62,14 @@ def _head(title: str, meta: BacktestMeta, figures: BacktestFigures) -> str:
         notes.append(
             "This market is simulated. The figures show that the machinery works, not that it can forecast one."
         )
-    if figures.days < _A_YEAR_OR_SO:
-        notes.append(
-            f"The limits are meant for a year. Over {figures.days:.0f} days, luck alone moves some figures further."
-        )
+    if luck := words.luck(figures.days):
+        notes.append(luck)
     missing = figures.made - figures.rows
     facts = (
         f"{words.moment(figures.start)} to {words.moment(figures.end)} UTC · {meta.interval} bars of {meta.market} "
         f"· {figures.rows:,} forecasts with an outcome, {figures.rows // figures.overlap:,} that do not overlap"
-        f"{f', {missing:,} without' if missing else ''} · {figures.gate.trainings} trainings"
+        f"{f', {missing:,} without' if missing else ''} · {words.count(figures.gate.trainings, 'training')}, "
+        f"{words.schedule(meta.every_days, meta.window_days)}"
     )
     return (
         f'<header><p class="kicker">CryptoSentinel backtest</p><h1>{escape(title)}</h1>'

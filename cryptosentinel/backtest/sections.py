@@ -13,6 +13,8 @@ from cryptosentinel.backtest import charts_value, charts_width, drawing, page, t
 from cryptosentinel.backtest.models import BacktestFigures
 from cryptosentinel.backtest.records import BacktestMeta, Training
 from cryptosentinel.backtest.rows import Rows
+from cryptosentinel.backtest.strategy import FIRST_DAYS, TRAILING_DAYS
+from cryptosentinel.config import ForecastSettings
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -31,13 +33,14 @@ class Sections:
 
     def width(self) -> str:
         """How far the price may move."""
-        figure, views = charts_width.prices(self.forecasts, self.rows)
+        figure, views = charts_width.prices(self.forecasts, self.rows, self.meta.currency)
         buttons = "".join(
             f'<button type="button" aria-pressed="{"false" if number else "true"}" '
             f"data-view='{escape(json.dumps(['prices', view.x, view.y]))}'>{escape(view.label)}</button>"
             for number, view in enumerate(views)
         )
         figures = self.figures
+        windows = "7 and 30" if figures.days > charts_width.MONTH_DAYS - 1 else "7"  # a day that began counts
         return (
             "<section><h2>How far the price may move</h2>"
             + page.paragraph(
@@ -55,7 +58,7 @@ class Sections:
             + tables.spread(figures)
             + self._chart(
                 "widths",
-                charts_width.widths(self.rows),
+                charts_width.widths(self.rows, self.meta.currency),
                 "What was said, and what came",
                 "By day: the price; under it the half width of the median 80% interval, and how far from their "
                 "forecasts 80% of the prices really came to lie.",
@@ -64,8 +67,8 @@ class Sections:
                 "coverage",
                 charts_width.rolling_coverage(self.rows),
                 "Coverage over time",
-                "Share of prices in the 80% (above) and 95% intervals (below) over the 7 and 30 days before. The strip "
-                "is the limit for a month.",
+                f"Share of prices in the 80% (above) and 95% intervals (below) over the {windows} days "
+                "before. The strip is the limit for a month; luck alone moves a week further.",
             )
             + self._chart(
                 "gain",
@@ -78,13 +81,15 @@ class Sections:
                 "hours",
                 charts_width.coverage_by_hour(figures),
                 "Coverage by hour of day (UTC)",
-                "The strip is the limit for the 80% interval.",
+                "With 95% intervals, in which labels that overlap count once. The strip is the limit for the 80% "
+                "interval.",
             )
             + self._chart(
                 "grid",
-                charts_width.coverage_grid(figures),
+                charts_width.coverage_grid(figures, self.rows),
                 "80% coverage by weekday and hour (UTC)",
-                "Points above (+) or below (−) 80%, signed where it is off by more than 3.",  # noqa: RUF001
+                "Points above (+) or below (−) 80%, signed where it is off by more than two standard errors, as luck "  # noqa: RUF001
+                "alone makes one in twenty.",
             )
             + "</div></section>"
         )
@@ -122,6 +127,7 @@ class Sections:
         side = self.figures.direction
         if not side.stated:
             return f"<section><h2>Which way it goes</h2>{page.paragraph('No direction was stated.')}</section>"
+        flat = ForecastSettings.model_validate(self.meta.settings.get("forecast", {})).flat_move
         chance = "" if side.told_from_chance else "The directions cannot be told from chance. "
         return (
             "<section><h2>Which way it goes</h2>"
@@ -134,10 +140,16 @@ class Sections:
                 "reliability",
                 charts_value.reliability(self.figures, self.rows),
                 "Said and came",
-                "Ten groups of equal size by p(up), and how often the price rose; labels that overlap count once. "
-                "Below: how often each p(up) was said.",
+                "Up to ten groups by p(up), as equal in size as equal values allow, and how often the price rose; "
+                "labels that overlap count once. Below: how often each p(up) was said.",
             )
             + f"<div>{tables.direction(self.figures)}</div></div>"
+            + page.paragraph(
+                "Directions right: every stated direction counts, held against the sign of the move, however small. "
+                "The column outcome of the forecast log differs: there, moves below "
+                f"{words.number(100 * flat)}% are flat, neither right nor wrong.",
+                "soft",
+            )
             + self._chart(
                 "accuracy",
                 charts_value.accuracy_by_month(self.figures),
@@ -150,11 +162,16 @@ class Sections:
 
     def parts(self) -> str:
         """The same figures of parts of the rows."""
+        familiar = self.figures.familiarity
+        by = (
+            "by regime, and by whether the features were like those trained on"
+            if len(familiar) > 1
+            else f"and by regime. All forecasts were made from {familiar[0].name}"
+        )
         return (
             "<section><h2>When it is good, and when it is not</h2>"
             + page.paragraph(
-                "The same figures by the model's own forecast of volatility (a third of the forecasts each), by "
-                "regime, and by whether the features were like those trained on."
+                f"The same figures by the model's own forecast of volatility (a third of the forecasts each), {by}."
             )
             + tables.groups(self.figures)
             + page.details("By month", tables.months(self.figures))
@@ -168,14 +185,15 @@ class Sections:
         return (
             "<section><h2>What the gate decided</h2>"
             + page.paragraph(
-                f"{gate.trainings} trainings; {gate.promoted} were promoted, {gate.trainings - gate.promoted} refused. "
-                f"Forecasts were served by {gate.served} of them."
+                f"{words.count(gate.trainings, 'training')}: {gate.promoted} promoted, "
+                f"{gate.trainings - gate.promoted} refused. Forecasts were served by {gate.served} of them."
             )
             + self._chart(
                 "gate",
-                charts_value.gate_timeline(self.trainings),
+                charts_value.gate_timeline(self.trainings, self.meta.end),
                 "",
-                "How much of its blend each training believed, and what became of it.",
+                "How much of a blend was in the forecasts that were served, what became of each training, and in rings "
+                "the weights that were estimated but not served.",
             )
             + (page.details("Every training", tables.gate(self.trainings)) if self.trainings else "")
             + "</section>"
@@ -196,13 +214,14 @@ class Sections:
                 "every",
                 charts_value.value_of_accounts(self.figures, "every"),
                 "On every direction",
-                "Value of 1 at the start, after 0, 5 and 10 bp a round trip.",
+                "Value of 1 at the start, on a logarithmic scale, after 0, 5 and 10 bp a round trip.",
             )
             + self._chart(
                 "top",
                 charts_value.value_of_accounts(self.figures, "top_tenth"),
                 "On the tenth that it was most certain of",
-                "The threshold is that of the 30 days before.",
+                f"As certain as the most certain tenth of the {TRAILING_DAYS} days before; nothing is traded in the "
+                f"first {FIRST_DAYS} days, nor until that tenth is reached.",
             )
             + f"</div>{tables.accounts(self.figures)}</section>"
         )

@@ -23,9 +23,9 @@ from cryptosentinel.backtest.rows import Array, Rows
 
 COSTS_BP = (0.0, 5.0, 10.0)
 TOP_SHARE = 0.1
-_TRAILING_DAYS, _FIRST_DAYS = 30, 7
+TRAILING_DAYS, FIRST_DAYS = 30, 7
 _YEAR = timedelta(days=365)
-_ANNUALISED_YEARS = 30 / 365  # of less, a year's return would be make-believe
+_ANNUALISED_YEARS = 30 / 365  # of less, figures of a year would be make-believe
 _DAY = timedelta(days=1)
 
 
@@ -68,10 +68,10 @@ def _certain(rows: Rows, slot: NDArray[np.int64]) -> NDArray[np.bool_]:
     """
     distance = np.nan_to_num(np.abs(rows.p_up - 0.5))
     day = slot // rows.interval.bars_per_day
-    # Where each day begins, and the first row from `_TRAILING_DAYS` before it.
-    days = np.arange(_FIRST_DAYS, day[-1] + 1)
+    # Where each day begins, and the first row from `TRAILING_DAYS` before it.
+    days = np.arange(FIRST_DAYS, day[-1] + 1)
     begins, ends = np.searchsorted(day, days), np.searchsorted(day, days + 1)
-    trailing = np.searchsorted(day, days - _TRAILING_DAYS)
+    trailing = np.searchsorted(day, days - TRAILING_DAYS)
     certain = np.zeros(len(distance), dtype=bool)
     # A forecast's outcome is not used, only what it said, so everything before the day is known when the day begins.
     for old, begin, end in zip(trailing, begins, ends, strict=True):
@@ -116,17 +116,18 @@ def _figures(
     daily = value[_marks(len(value) - 1, step)]
     change = np.diff(daily) / daily[:-1]
     a_year = _YEAR / (step * horizon)
-    deviation = float(change.std(ddof=1)) if len(change) > 1 else 0.0
-    a_day = float(change.mean()) / deviation if deviation > 0 else math.nan
     years = (len(value) - 1) * (horizon / _YEAR)
+    annual = years >= _ANNUALISED_YEARS
+    deviation = float(change.std(ddof=1)) if annual else 0.0
+    a_day = float(change.mean()) / deviation if deviation > 0 else math.nan
     return Account.model_validate(
         {
             "name": name,
             "cost_bp": cost_bp,
             "growth": float(value[-1]),
-            "annual_return": float(value[-1] ** (1 / years) - 1) if years >= _ANNUALISED_YEARS else math.nan,
+            "annual_return": float(value[-1] ** (1 / years) - 1) if annual else math.nan,
             "sharpe": a_day * math.sqrt(a_year),
-            "sharpe_se": math.sqrt((1 + a_day**2 / 2) / len(change) * a_year) if len(change) > 1 else math.nan,
+            "sharpe_se": math.sqrt((1 + a_day**2 / 2) / len(change) * a_year) if annual else math.nan,
             "drawdown": float((1 - value / np.maximum.accumulate(value)).max()),
             "round_trips_a_day": round_trips_a_day,
             "invested": invested,

@@ -30,8 +30,8 @@ def summary_text(figures: BacktestFigures) -> Group:
         checks.add_row(Text(check.title), words.checked(check), words.short_limit(check), mark)
     facts = (
         f"{words.moment(figures.start)} to {words.moment(figures.end)} UTC: {figures.rows:,} forecasts with an outcome "
-        f"({figures.rows // figures.overlap:,} that do not overlap), {figures.gate.trainings} trainings, "
-        f"{figures.gate.promoted} promoted."
+        f"({figures.rows // figures.overlap:,} that do not overlap), "
+        f"{words.count(figures.gate.trainings, 'training')}, {figures.gate.promoted} promoted."
     )
-    sentences = [Padding(Text(sentence), (0, 0, 1, 0)) for sentence in figures.verdict]
-    return Group(Text(facts, style="dim"), Text(), *sentences, checks)
+    sentences = [*figures.verdict, *([luck] if (luck := words.luck(figures.days)) else [])]
+    return Group(Text(facts, style="dim"), Text(), *(Padding(Text(one), (0, 0, 1, 0)) for one in sentences), checks)

@@ -13,7 +13,7 @@ from cryptosentinel.backtest.scoring import SERVED
 from cryptosentinel.bundle import BLEND, RANDOM_WALK
 
 _ACCOUNTS = {"every": "every direction", "top_tenth": "the tenth most certain", "hold": "buy and hold"}
-_CONTESTANTS = {SERVED: "as served (shrunk)", BLEND: "blend, not shrunk", RANDOM_WALK: "the price stays"}
+_CONTESTANTS = {SERVED: "as served", BLEND: "blend, not shrunk", RANDOM_WALK: "the price stays"}
 
 
 def spread(figures: BacktestFigures) -> str:
@@ -34,7 +34,7 @@ def spread(figures: BacktestFigures) -> str:
 
 def league(figures: BacktestFigures, currency: str) -> str:
     """Every point forecast, best first."""
-    rows = figures.point.league
+    rows, served = figures.point.league, "(the price stays)" if figures.point.zero else "(shrunk)"
     return page.table(
         (
             "point forecast",
@@ -47,7 +47,8 @@ def league(figures: BacktestFigures, currency: str) -> str:
         ),
         [
             (
-                _CONTESTANTS.get(row.name, words.name(row.name)) + (" (rule)" if _is_rule(row.name, row.kind) else ""),
+                _CONTESTANTS.get(row.name, words.name(row.name))
+                + (f" {served}" if row.name == SERVED else " (rule)" if _is_rule(row.name, row.kind) else ""),
                 words.number(row.rmse_bp, 3),
                 words.money(row.rmse),
                 words.percent(row.skill, 3, sign=True),
@@ -110,7 +111,7 @@ def groups(figures: BacktestFigures) -> str:
     named = [
         *(("", part) for part in figures.terciles),
         *(("regime: ", part) for part in figures.regimes),
-        *(("", part) for part in figures.familiarity),
+        *(("", part) for part in figures.familiarity if part.rows < figures.rows),
     ]
     return _parts("part", [("all forecasts", figures.overall), *((kind + part.name, part) for kind, part in named)])
 
@@ -128,22 +129,27 @@ def hours(figures: BacktestFigures) -> str:
 def gate(trainings: Sequence[Training]) -> str:
     """Every training and what the gate said."""
     return page.table(
-        ("trained (UTC)", "gate", "weight", "forecasts with", "rows", "out of fold", "last block", "reasons"),
+        ("trained (UTC)", "gate", "weight", "forecasts with", "rows", "out of fold", "last block"),
         [
             (
                 words.moment(training.made_at),
                 "● promoted" if training.gate.promote else "✕ refused",
-                words.percent(training.weight, 0),
+                _weight(training),
                 words.name(training.gate.champion),
                 words.number(training.training_rows),
                 words.number(training.oof_rows),
                 words.number(training.last_block_rows),
-                "; ".join(training.gate.reasons),
             )
             for training in trainings
         ],
-        texts=(0, 1, 3, 7),
+        texts=(0, 1, 2, 3),
+        notes=["; ".join(training.gate.reasons) for training in trainings],
     )
+
+
+def _weight(training: Training) -> str:
+    estimated, spoken = words.percent(training.weight, 0), words.percent(training.spoken_weight, 0)
+    return spoken if spoken == estimated else f"{spoken} ({estimated} estimated)"
 
 
 def accounts(figures: BacktestFigures) -> str:

@@ -8,7 +8,9 @@ from datetime import datetime, timedelta
 from cryptosentinel.backtest.models import Check, Estimate
 
 UNKNOWN = "–"  # noqa: RUF001
-MARKS = {True: "✓ held", False: "✗ missed", None: "· unknown"}
+MARKS = {True: "✓ held", False: "✗ missed", None: "· not judged"}
+JUDGED_DAYS = 182  # over less, luck moves most figures further than their limit is wide
+_A_YEAR_OR_SO = 330
 _SIGNS = {"at least": "≥", "at most": "≤", "above": ">"}
 _MINUS = "−"  # noqa: RUF001
 
@@ -69,8 +71,28 @@ def short_limit(check: Check) -> str:
 
 
 def mark(passed: bool | None) -> str:
-    """Whether a limit was held, as a sign and a word."""
+    """Whether a limit was held, as a sign and words."""
     return MARKS[passed]
+
+
+def luck(days: float) -> str:
+    """What has to be known of the limits of a period that is shorter than they are meant for; empty over a year."""
+    if days >= _A_YEAR_OR_SO:
+        return ""
+    further = (
+        f"The limits are meant for a year. Over {count(round(days), 'day')}, luck alone moves some figures further"
+    )
+    return further + ("." if days >= JUDGED_DAYS else ": they are shown, and not judged.")
+
+
+def count(number: int, noun: str) -> str:
+    """How many: `1 training`, `2 trainings`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def schedule(every_days: float, window_days: float) -> str:
+    """When a backtest trains, and on what: `trained every 7 days on the 120 before`."""
+    return f"trained every {f'{every_days:g} days' if every_days != 1 else 'day'} on the {window_days:g} before"
 
 
 def length(time: timedelta) -> str:
@@ -88,7 +110,7 @@ def moment(time: datetime) -> str:
 def _in_unit(value: float, unit: str) -> str:
     if unit == "t":
         return t_value(value)
-    if unit == "%":
+    if unit == "fraction":
         return percent(value, 2)
     text = points(value, 2)
     return text if text == UNKNOWN else f"{text} pts"

@@ -107,6 +107,12 @@ def make_forecasts(
     return frame
 
 
+def hourly(forecasts: pd.DataFrame) -> pd.DataFrame:
+    """The same forecasts as if they had been made every hour: a month becomes more than a year."""
+    made_at = pd.date_range(START, periods=len(forecasts), freq="1h")
+    return forecasts.assign(made_at=made_at, target_at=made_at + HORIZON * timedelta(hours=1))
+
+
 def make_trainings(forecasts: pd.DataFrame) -> list[Training]:
     """A training run for each fold of the forecasts; every fifth is refused."""
     return [
@@ -144,7 +150,11 @@ def make_meta(forecasts: pd.DataFrame, **changes: object) -> BacktestMeta:
         "horizon_bars": HORIZON,
         "start": forecasts["made_at"].iloc[0].to_pydatetime(),
         "end": forecasts["made_at"].iloc[-1].to_pydatetime(),
-        "settings": {"training": {"window_days": 90.0, "folds": 4}, "forecast": {"horizon_bars": HORIZON}},
+        "settings": {
+            "training": {"window_days": 90.0, "folds": 4},
+            "forecast": {"horizon_bars": HORIZON},
+            "every_days": 7.0,
+        },
         "seed": 0,
         "command": "cryptosentinel backtest --source simulated:0",
         "libraries": {"numpy": "2.4.6", "xgboost-cpu": "3.2.0"},

@@ -14,11 +14,16 @@ from cryptosentinel.backtest.rows import Rows
 from cryptosentinel.backtest.scoring import share
 from cryptosentinel.errors import NotEnoughDataError
 from cryptosentinel.forecasting.significance import mean_interval
-from tests.backtest.builders import HORIZON, make_forecasts, make_meta, make_trainings
+from tests.backtest.builders import HORIZON, hourly, make_forecasts, make_meta, make_trainings
 
 
 def measure(forecasts: pd.DataFrame) -> BacktestFigures:
     return summarise(forecasts, make_trainings(forecasts), make_meta(forecasts))
+
+
+def measure_year(forecasts: pd.DataFrame) -> BacktestFigures:
+    """Of forecasts that are `hourly`."""
+    return summarise(forecasts, make_trainings(forecasts), make_meta(forecasts, interval="1h"))
 
 
 def check(figures: BacktestFigures, name: str) -> Check:
@@ -127,7 +132,7 @@ def test_being_better_than_a_bad_base_rate_is_not_enough() -> None:
 
 
 def test_a_forecast_of_zero_is_called_one() -> None:
-    figures = measure(make_forecasts(20, point=False))
+    figures = measure_year(hourly(make_forecasts(20, point=False)))
     assert figures.point.zero
     assert figures.point.skill == 0
     assert "a forecast of zero" in figures.verdict[1]
@@ -137,9 +142,39 @@ def test_a_forecast_of_zero_is_called_one() -> None:
 
 def test_a_spread_that_is_worse_than_ewma_is_called_worse(forecasts: pd.DataFrame) -> None:
     swapped = forecasts.rename(columns={"pinball": "pinball_ewma", "pinball_ewma": "pinball"})
-    figures = measure(swapped)
+    figures = measure_year(hourly(swapped))
     assert figures.verdict[0].startswith("EWMA volatility knows better")
     assert check(figures, "below_ewma").passed is False
+
+
+def test_a_spread_that_cannot_be_told_from_ewma_is_not_praised(forecasts: pd.DataFrame) -> None:
+    noise = np.random.default_rng(0).normal(0, 1, len(forecasts))
+    for shift, beside in ((0.002, "below"), (-0.002, "above")):
+        alike = forecasts.assign(pinball_ewma=forecasts["pinball"] + noise - noise.mean() + shift)
+        sentence = measure(alike).verdict[0]
+        assert sentence.startswith("Its intervals cannot be told from those of EWMA volatility: ")
+        assert f"{beside} that of EWMA volatility" in sentence
+
+
+def test_months_are_counted_where_there_are_full_ones(forecasts: pd.DataFrame, figures: BacktestFigures) -> None:
+    # January has 26 of its days here, February 14.
+    assert "months" not in figures.verdict[0]
+    assert "better in 15 of 16 months" in measure_year(hourly(forecasts)).verdict[0]
+
+
+def test_a_short_period_has_figures_and_limits_but_is_not_judged(figures: BacktestFigures) -> None:
+    assert {one.passed for one in figures.checks} == {None}
+    assert check(figures, "below_ewma").value > 0
+    assert check(figures, "below_ewma").reason == "the limit is meant for a year, the period has 40 days"
+
+
+def test_a_program_can_read_the_unit_of_a_figure(figures: BacktestFigures) -> None:
+    units = {one.name: one.unit for one in figures.checks}
+    assert (units["below_ewma"], units["covered_80"], units["brier_t"]) == ("fraction", "difference", "t")
+
+
+def test_money_made_stands_beside_holding(figures: BacktestFigures) -> None:
+    assert "a round trip, buying and holding " in figures.verdict[2]
 
 
 def test_a_leak_is_not_taken_for_talent() -> None:
@@ -149,10 +184,10 @@ def test_a_leak_is_not_taken_for_talent() -> None:
 
 
 def test_what_is_called_a_leak_is_what_the_gate_was_set_to(forecasts: pd.DataFrame, figures: BacktestFigures) -> None:
-    accuracy = figures.direction.accuracy.value
+    year, accuracy = hourly(forecasts), figures.direction.accuracy.value
     for limit, passed in ((accuracy + 0.01, True), (accuracy - 0.01, False)):
-        meta = make_meta(forecasts, settings={"gate": {"suspect_accuracy": limit}})
-        leak = check(summarise(forecasts, [], meta), "leak")
+        meta = make_meta(year, interval="1h", settings={"gate": {"suspect_accuracy": limit}})
+        leak = check(summarise(year, [], meta), "leak")
         assert (leak.limit, leak.passed) == (limit, passed)
 
 
@@ -181,11 +216,10 @@ def test_what_is_left_of_a_month_is_not_held_to_its_limits(forecasts: pd.DataFra
 
 
 def test_the_worst_part_counts_whichever_way_it_is_off(forecasts: pd.DataFrame) -> None:
-    night = (forecasts["made_at"].dt.hour == 3).to_numpy()
-    wide = forecasts.assign(
-        lower_80=forecasts["lower_80"].where(~night, 0.0), upper_80=forecasts["upper_80"].where(~night, 1e9)
-    )
-    hour = check(measure(wide), "covered_80_hour")
+    year = hourly(forecasts)
+    night = (year["made_at"].dt.hour == 3).to_numpy()
+    wide = year.assign(lower_80=year["lower_80"].where(~night, 0.0), upper_80=year["upper_80"].where(~night, 1e9))
+    hour = check(measure_year(wide), "covered_80_hour")
     assert hour.value == pytest.approx(0.2)
     assert hour.passed is False
 

@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from plotly.offline import get_plotlyjs
 from rich.console import Console
 
@@ -17,12 +19,15 @@ from cryptosentinel.backtest import (
     BacktestFigures,
     BacktestMeta,
     Training,
+    charts_value,
+    charts_width,
     drawing,
     summarise,
     summary_text,
     write_figures,
     write_report,
 )
+from cryptosentinel.backtest.rows import Rows
 from tests.backtest.builders import make_forecasts, make_meta, make_trainings
 
 
@@ -77,7 +82,7 @@ def test_each_key_figure_stands_beside_its_limit(page: str) -> None:
     tiles = re.findall(r'<div class="tile">.*?</div>', page)
     assert len(tiles) == 8
     for tile in tiles:
-        assert re.search(r'class="limit">(<span class="(held|missed)">.*?</span>|· unknown): \S', tile)
+        assert re.search(r'class="limit">(<span class="(held|missed)">.*?</span>|· not judged): \S', tile)
 
 
 def test_texts_from_data_are_texts(forecasts: pd.DataFrame, tmp_path: Path) -> None:
@@ -140,6 +145,47 @@ def test_other_intervals_and_horizons_have_a_report(tmp_path: Path, interval: st
     assert all(len(one.values) == len(figures.strategy.times) for one in figures.strategy.accounts)
 
 
+def test_a_period_of_two_days_has_no_charts_and_buttons_of_more(tmp_path: Path) -> None:
+    page, _ = report(tmp_path, make_forecasts(2))
+    assert {"coverage", "gain", "accuracy", "skill", "grid"}.isdisjoint(charts_of(page))
+    assert "14 days<" not in page
+    assert "last 14 days<" in report(tmp_path, make_forecasts(16))[0]
+    assert "all 10 days<" in report(tmp_path, make_forecasts(10))[0]
+
+
+def test_a_weight_that_the_gate_let_not_speak_is_not_shown_as_served(forecasts: pd.DataFrame, tmp_path: Path) -> None:
+    runs = make_trainings(forecasts)
+    silent = [run.model_copy(update={"gate": run.gate.model_copy(update={"champion": "random_walk"})}) for run in runs]
+    for trainings, told in ((runs, False), (silent, True)):
+        chart = charts_value.gate_timeline(trainings, make_meta(forecasts).end)
+        assert chart is not None
+        served, promoted, _, rings = chart.data
+        assert served.y.any() == promoted.y.any() == (not told)
+        assert len(rings.y) == (len(runs) if told else sum(not run.gate.promote for run in runs))
+        assert ("% estimated)" in report(tmp_path, forecasts, trainings)[0]) == told
+
+
+def test_only_cells_beyond_luck_are_signed(forecasts: pd.DataFrame) -> None:
+    cell = (forecasts["made_at"].dt.dayofweek == 1) & (forecasts["made_at"].dt.hour == 7)
+    missed = forecasts.assign(upper_80=forecasts["upper_80"].where(~cell, 0.0))
+    signs = []
+    for frame in (forecasts, missed):
+        chart = charts_width.coverage_grid(summarise(frame, [], make_meta(frame)), Rows(frame, "5m", 6))
+        assert chart is not None
+        signs.append(np.array(chart.data[0].text))
+    assert (signs[0] != "").mean() < 0.1
+    assert signs[1][1, 7] == "−"  # noqa: RUF001
+
+
+@given(st.lists(st.floats(0, 1), min_size=1), st.floats(0.5, 1e6))
+def test_error_bars_of_a_share_stay_between_nothing_and_all(shares: list[float], independent: float) -> None:
+    came = np.array(shares)
+    bars = drawing.wilson(came, np.full(len(came), independent), "black")
+    assert (100 * came - bars["arrayminus"] >= -1e-9).all()
+    assert (100 * came + bars["array"] <= 100 + 1e-9).all()
+    assert (bars["array"] + bars["arrayminus"] > 0).all()
+
+
 def test_a_gap_in_the_market_is_a_gap_in_the_chart(forecasts: pd.DataFrame, tmp_path: Path) -> None:
     page, _ = report(tmp_path, forecasts.drop(forecasts.index[-400:-300]))
     whole, _ = report(tmp_path, forecasts)
@@ -189,5 +235,6 @@ def test_the_terminal_has_the_verdict_and_every_limit(forecasts: pd.DataFrame) -
     console.print(summary_text(figures))
     text = console.export_text()
     assert " ".join(figures.verdict[0].split()) in " ".join(text.split())
-    assert text.count("✓ held") + text.count("✗ missed") + text.count("· unknown") == len(figures.checks)
+    assert text.count("✓ held") + text.count("✗ missed") + text.count("· not judged") == len(figures.checks)
+    assert "The limits are meant for a year. Over 28 days, luck alone" in " ".join(text.split())
     assert max(len(line) for line in text.splitlines()) <= 80

@@ -105,7 +105,7 @@ def test_the_figures_of_a_steady_climb() -> None:
 
 
 def test_sharpe_and_its_error_are_those_of_daily_returns() -> None:
-    rows = Rows(make_forecasts(30, pending=0).dropna(subset="actual_return")[: 29 * 288], "5m", 6)
+    rows = Rows(make_forecasts(32, pending=0).dropna(subset="actual_return")[: 31 * 288], "5m", 6)
     one = account(rows, "every", 0.0)
     returns = np.diff(one.values) / one.values[:-1]
     ratio = returns.mean() / returns.std(ddof=1)
@@ -115,9 +115,9 @@ def test_sharpe_and_its_error_are_those_of_daily_returns() -> None:
     assert max(falls) <= one.drawdown < 2 * max(falls), "it may be deeper within a day"
 
 
-def test_a_few_hours_are_not_annualised() -> None:
-    one = account(rows_of([100.0, 101.0, 102.0], [0.6, 0.6]), "every", 0.0)
-    assert np.isnan(one.annual_return)
+def test_less_than_a_month_is_not_annualised() -> None:
+    one = account(Rows(make_forecasts(29), "5m", 6), "every", 0.0)
+    assert np.isnan([one.annual_return, one.sharpe, one.sharpe_se]).all()
 
 
 def test_about_a_tenth_of_the_time_is_the_most_certain_tenth() -> None:
