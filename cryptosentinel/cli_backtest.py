@@ -51,9 +51,14 @@ def backtest(
     source: SourceOption = None,
     start: Annotated[
         str,
-        typer.Option(help="When the first forecast is made (ISO, UTC).", show_default=f"{DEFAULT_DAYS} days earlier"),
+        typer.Option(
+            help="When the first forecast is made (ISO, UTC).", show_default=f"{DEFAULT_DAYS} days before --end"
+        ),
     ] = "",
-    end: Annotated[str, typer.Option(help="Before which the last one is made.", show_default="when the bars end")] = "",
+    end: Annotated[
+        str,
+        typer.Option(help="When forecasts end: the last is made before (ISO, UTC).", show_default="when the bars end"),
+    ] = "",
     every_days: Annotated[float, typer.Option(help="Days from one training to the next.")] = 7.0,
     folder: Annotated[
         Path | None, typer.Option("--out", help="Folder for everything.", show_default="one in the home folder")
@@ -85,7 +90,7 @@ def backtest(
             progress("writing the report", 0, 1)
             figures = publish(done, folder)
     except KeyboardInterrupt:
-        err.print("Stopped. What is done stays; the same command goes on from there.")
+        err.print("Stopped. Finished trainings are kept; the same command goes on after them.")
         raise typer.Exit(130) from None
     if untrained := sum(training.training_rows == 0 for training in done.trainings):
         err.print(f"{untrained} of {len(done.trainings)} trainings had too few rows: the champion so far went on.")
@@ -144,13 +149,15 @@ def _plan(market: _Market, start: str, end: str, every_days: float) -> Plan:
     source = market.source
     newest = source.interval.floor(source.now())
     last = _last_end(market, newest)
+    bars_end = f"The bars end at {newest:%Y-%m-%d %H:%M} UTC"
     until = _time(end, "--end") if end else last
     if until > newest:
         until = last
-        err.print(
-            f"The bars end at {newest:%Y-%m-%d %H:%M} UTC, the backtest at {last:%Y-%m-%d %H:%M}.", highlight=False
-        )
+        ends = "and so does the backtest" if last == newest else f"the backtest already at {last:%Y-%m-%d %H:%M}"
+        err.print(f"{bars_end}, {ends}.", highlight=False)
     begin = _time(start, "--start") if start else until - timedelta(days=DEFAULT_DAYS)
+    if begin >= last:
+        raise UserInputError(f"{bars_end}: too early for --start {start}.", remedy="Choose an earlier --start.")
     if begin >= until:
         raise UserInputError(
             f"There is nothing between {begin:%Y-%m-%d %H:%M} and {until:%Y-%m-%d %H:%M}.",
@@ -191,7 +198,10 @@ def _time(text: str, option: str) -> datetime:
     try:
         return utc(text)
     except ValueError as error:
-        raise UserInputError(f"'{text}' is no time.", remedy=f"Write {option} 2024-07-01 (UTC).") from error
+        raise UserInputError(
+            f"There is no such time as '{text}'.",
+            remedy=f"Write {option} as YYYY-MM-DD or YYYY-MM-DDTHH:MM (UTC), e.g. 2024-07-01.",
+        ) from error
 
 
 def _command(market: _Market, start: datetime, end: datetime, every_days: float) -> str:
@@ -220,9 +230,11 @@ def _day(time: datetime) -> str:
 
 
 def _sentence(plan: Plan) -> str:
+    from cryptosentinel.backtest.words import schedule
+
     return (
-        f"{plan.market} from {plan.start:%Y-%m-%d %H:%M} to {plan.end:%Y-%m-%d %H:%M} UTC, trained every "
-        f"{plan.every / timedelta(days=1):g} days on the {plan.settings.training.window_days:g} before"
+        f"{plan.market} from {plan.start:%Y-%m-%d %H:%M} to {plan.end:%Y-%m-%d %H:%M} UTC, "
+        f"{schedule(plan.every / timedelta(days=1), plan.settings.training.window_days)}"
     )
 
 
@@ -235,11 +247,14 @@ def _show(planned: Outline, plan: Plan, folder: Path, *, as_json: bool) -> None:
         answer |= {"command": plan.command}
         print_json(answer | {"trainings": trainings, "done": there, "forecasts": planned.forecasts})
         return
-    rows = sorted({f"{bound([run.rows for run in planned.due]):,}" for bound in (min, max)})
+    from cryptosentinel.backtest.words import count
+
+    known = [run.rows for run in planned.due]
+    rows = " to ".join(f"{bound:,}" for bound in sorted({min(known), max(known)}))
     short = [run for run in planned.due if run.problem]
     lines = [
         f"{_sentence(plan)}.",
-        f"{len(planned.due):,} trainings on {' to '.join(rows)} rows, and {planned.forecasts:,} forecasts.",
+        f"{count(len(planned.due), 'training')} on {rows} rows, and {planned.forecasts:,} forecasts.",
         *(
             [f"{len(short)} of the trainings would have too few rows, the first on {short[0].now:%Y-%m-%d %H:%M}."]
             if short
@@ -247,7 +262,7 @@ def _show(planned: Outline, plan: Plan, folder: Path, *, as_json: bool) -> None:
         ),
         f"Folder: {folder}, where {there:,} of the trainings and their forecasts are done."
         if there
-        else f"Folder: {folder}, where nothing is done yet.",
+        else f"Folder: {folder}, where no training is finished yet.",
     ]
     out.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
 

@@ -39,6 +39,7 @@ ASSIGNED = {
 SETTINGS = [word for name, value in ASSIGNED.items() for word in ("--set", f"training.{name}={value}")]
 SETTINGS += ["--set", "gate.min_independent_labels=20"]
 SMALL = (*PERIOD, *SETTINGS)
+STOPPED = "Stopped. Finished trainings are kept; the same command goes on after them."
 
 
 @pytest.fixture
@@ -82,7 +83,7 @@ class TestResult:
             ran = started(recording, tmp_path / "home", *SMALL)
         head, *lines = ran.err.splitlines()
         assert head.startswith(
-            "file:bars from 2025-01-17 00:00 to 2025-01-20 00:00 UTC, trained every 1 days on the 3 before, into /"
+            "file:bars from 2025-01-17 00:00 to 2025-01-20 00:00 UTC, trained every day on the 3 before, into /"
         )
         assert [line.partition(", about")[0] for line in lines] == [
             "reading bars",
@@ -124,7 +125,7 @@ class TestDryRun:
     def test_it_says_what_would_be_done_and_does_nothing(self, recording: str, tmp_path: Path) -> None:
         ran = asked(recording, tmp_path / "home", *SMALL)
         assert "3 trainings on 858 rows, and 864 forecasts." in ran.words
-        assert "where nothing is done yet" in ran.words
+        assert "where no training is finished yet" in ran.words
         assert not (tmp_path / "home").exists()
 
     def test_it_says_what_is_there_already(self, undisturbed: Undisturbed, recording: str, tmp_path: Path) -> None:
@@ -137,6 +138,10 @@ class TestDryRun:
     def test_it_says_which_trainings_would_fail(self, recording: str, tmp_path: Path) -> None:
         ran = asked(recording, tmp_path, *SMALL, "--start", "2025-01-06T12:00", "--end", "2025-01-11")
         assert "2 of the trainings would have too few rows, the first on 2025-01-06 12:00" in ran.words
+
+    def test_rows_are_counted_from_few_to_many(self, recording: str, tmp_path: Path) -> None:
+        ran = asked(recording, tmp_path, *SMALL, "--start", "2025-01-07T23:00", "--end", "2025-01-09")
+        assert "2 trainings on 96 to 384 rows" in ran.words
 
     def test_the_command_it_names_is_the_same_backtest(self, recording: str, tmp_path: Path) -> None:
         first = asked(recording, tmp_path, *SMALL, "--set", "forecast.horizon_bars=3", "--json").json
@@ -170,14 +175,19 @@ class TestPeriod:
         assert asked(recording, tmp_path, *SETTINGS, "--start", "2025-01-17", "--json").json["end"] == last
         ran = asked(recording, tmp_path, *SETTINGS, "--start", "2025-01-17", "--end", "2026-01-01", "--json")
         assert ran.json["end"] == last
-        assert "The bars end at 2025-01-20 01:00 UTC, the backtest at 2025-01-20 01:00." in ran.err
+        assert "The bars end at 2025-01-20 01:00 UTC, and so does the backtest." in ran.err
 
     @pytest.mark.parametrize(
         ("words", "said"),
         [
             (("--start", "2025-01-17", "--end", "2025-01-17"), "There is nothing between 2025-01-17 00:00 and"),
             (("--start", "2025-01-18", "--end", "2025-01-17"), "There is nothing between 2025-01-18 00:00 and"),
-            (("--start", "soon"), "'soon' is no time. Write --start 2024-07-01 (UTC)."),
+            (
+                ("--start", "2026-02-20", "--end", "2026-03-01"),
+                "The bars end at 2025-01-20 01:00 UTC: too early for --start 2026-02-20. Choose an earlier --start.",
+            ),
+            (("--start", "soon"), "There is no such time as 'soon'. Write --start as YYYY-MM-DD or"),
+            (("--start", "2024-02-30"), "There is no such time as '2024-02-30'. Write --start as YYYY-MM-DD or"),
             (("--every-days", "0"), "Trainings cannot be 0 days apart. Write --every-days 7"),
             (("--every-days", "nan"), "Trainings cannot be nan days apart."),
             (("--every-days", "1e12"), "Trainings cannot be 1e+12 days apart."),
@@ -212,7 +222,7 @@ def test_an_interrupt_is_a_sentence_and_its_code(recording: str, tmp_path: Path)
     with patch("cryptosentinel.backtest.runner.tapes.record", side_effect=KeyboardInterrupt):
         ran = started(recording, tmp_path / "home", *SMALL)
     assert ran.code == 130
-    assert ran.err.splitlines()[-1] == "Stopped. What is done stays; the same command goes on from there."
+    assert ran.err.splitlines()[-1] == STOPPED
 
 
 def test_a_terminal_has_one_bar_that_knows_what_is_being_done() -> None:
@@ -248,7 +258,7 @@ def test_a_real_one_goes_on_after_ctrl_c_and_after_a_kill(recording: str, tmp_pa
     first.send_signal(signal.SIGINT)
     _, err = first.communicate(timeout=60)
     assert first.returncode == 130
-    assert err.splitlines()[-1] == "Stopped. What is done stays; the same command goes on from there."
+    assert err.splitlines()[-1] == STOPPED
     assert "Traceback" not in err
     assert psutil.wait_procs(children, timeout=10)[1] == []
 
