@@ -156,7 +156,7 @@ def gate_timeline(trainings: Sequence[Training], end: datetime) -> go.Figure | N
     for chosen, label, symbol, colour, y in (
         (promoted, "promoted", "circle", BLUE, weight),
         (~promoted, "refused", "x", ORANGE, weight),
-        (silent & (estimated > 0), "estimated; the gate let none of it speak", "circle-open", QUIET, estimated),
+        (silent & (estimated >= 0.5), "estimated; the gate let none of it speak", "circle-open", QUIET, estimated),
     ):
         figure.add_scatter(
             x=x[:-1][chosen],

@@ -193,7 +193,7 @@ class Sections:
                 charts_value.gate_timeline(self.trainings, self.meta.end),
                 "",
                 "How much of a blend was in the forecasts that were served, what became of each training, and in rings "
-                "the weights that were estimated but not served.",
+                "any weight that was estimated but not served.",
             )
             + (page.details("Every training", tables.gate(self.trainings)) if self.trainings else "")
             + "</section>"
