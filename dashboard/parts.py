@@ -75,8 +75,8 @@ def forecast(home: Home, forecast: pd.Series) -> None:
         shown(text.odds(forecast["p_up"])),
         NO_BETTER_THAN_A_COIN if is_coin(forecast) else text.DIRECTIONS[forecast["direction"]] + sure,
         explained=f"The probability that the price at {target} UTC is above that of {made} UTC, when the forecast was "
-        "made. How sure: the probability that the direction called is right. Within half a point of 50%, that is no "
-        f"better than a coin; it is logged as {plain(forecast['direction'])}.",
+        "made. Sure: the probability that the direction called is right. Within half a point of 50% that is no better "
+        f"than a coin, whatever is logged: here {text.DIRECTIONS[forecast['direction']]}.",
     )
     card(
         "Market regime",
@@ -88,7 +88,7 @@ def forecast(home: Home, forecast: pd.Series) -> None:
     card(
         "Model",
         shown(f"Bundle {forecast['bundle_version']}"),
-        "learnt nothing yet" if learnt is None else f"data to {text.duration(home.now - learnt)} ago",
+        "learnt nothing yet" if learnt is None else f"data up to {text.duration(home.now - learnt)} ago",
         explained=f"What made the forecast: {plain(made_by(forecast))}."
         + ("" if learnt is None else f" It has seen data up to {learnt:%Y-%m-%d %H:%M} UTC; ago is by ")
         + ("" if learnt is None else "the recording's clock." if home.recorded else "the clock."),
@@ -97,14 +97,16 @@ def forecast(home: Home, forecast: pd.Series) -> None:
 
 def models(home: Home) -> None:
     """What made the newest forecast, and what became of the last training, a sentence each."""
+    sentences = []
     if home.forecast is not None:
         said = made_by(home.forecast)
-        aside(f"{plain(said[0].upper() + said[1:])}.")
+        sentences.append(f"{said[0].upper()}{said[1:]}.")
     if home.trained is not None:
-        # Its first reason: a semicolon in parentheses is part of one.
-        reason = re.split(r"; (?![^(]*\))", home.trained.verdict)[0]
+        reason = re.sub(r" \([^()]*\)", "", home.trained.verdict).split("; ")[0]  # the first, without its figures
         when = "" if home.recorded else f", {clock(home.trained.registered_at, home.now)} UTC"
-        aside(f"Last training{when}: version {home.trained.version} {plain(reason)}.")
+        sentences.append(f"Last training{when}: version {home.trained.version} {reason}.")
+    if sentences:
+        aside(plain(" ".join(sentences)))
 
 
 def record(figures: Record, flat_move: float) -> None:
@@ -118,7 +120,7 @@ def record(figures: Record, flat_move: float) -> None:
     moved = f"of {figures.called:,} that moved {100 * flat_move:g}% or more"
     bands = [
         (
-            f"Inside the {level}% band",
+            f"In the {level}% band",
             share(covered),
             f"should be {level}%" if enough else "too few to judge",
             f"The share of actual prices within the {level}% band of their forecasts; in the long run it should be "
