@@ -99,9 +99,10 @@ class TestForecasts:
     def test_the_newest_forecasts_are_shown_with_their_record(self, filled: Path) -> None:
         ran = run("forecasts", "--home", filled)
         assert (ran.code, ran.err) == (0, "")
-        label, header, *rows = ran.out.splitlines()[:13]
+        label, above, header, *rows = ran.out.splitlines()[:14]
         assert label == "SIMULATED market: these prices are invented."
-        assert header.split() == ["for", "(UTC)", "price", "forecast", "80%", "interval", "way", "actual", "outcome"]
+        assert above.split() == ["price", "P", "of"]
+        assert header.split() == "for (UTC) then forecast 80% interval rise actual outcome".split()
         assert [row[:11] for row in rows] == [f"{at(number + 6):%m-%d %H:%M}" for number in range(40, 51)]
         assert [row.split()[-1] for row in rows[5:]] == ["pending"] * 6
         assert "11 forecasts, 5 settled: 0 correct," in ran.words
