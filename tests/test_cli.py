@@ -102,7 +102,7 @@ class TestForecasts:
         label, above, header, *rows = ran.out.splitlines()[:14]
         assert label == "SIMULATED market: these prices are invented."
         assert above.split() == ["price", "P", "of"]
-        assert header.split() == "for (UTC) then forecast 80% interval rise actual outcome".split()
+        assert header.split() == ["for", "(UTC)", "then", "forecast", "80%", "interval", "rise", "actual", "outcome"]
         assert [row[:11] for row in rows] == [f"{at(number + 6):%m-%d %H:%M}" for number in range(40, 51)]
         assert [row.split()[-1] for row in rows[5:]] == ["pending"] * 6
         assert "11 forecasts, 5 settled: 0 correct," in ran.words
