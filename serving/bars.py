@@ -140,8 +140,7 @@ def _check_times(series: Series, interval: Interval, *, now: datetime) -> None:
     _refuse(np.append(False, passed < 0), series, "it opens before the bar before; send bars in ascending order")
     if len(passed) and passed[0] != step and (passed == passed[0]).all():
         raise InvalidInput(
-            f"{series.where}The bars are {timedelta(milliseconds=int(passed[0]))} apart; send bars of"
-            f" '{interval.name}'."
+            f"{series.where}The bars are {passed[0] / 60_000:g} minutes apart; send bars of '{interval.name}'."
         )
     rule = f"its timestamp is not on the grid of '{interval.name}'; send when the bar opens, a multiple of that in UTC"
     _refuse(opened_ms % step != 0, series, rule)

@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 from pydantic import ValidationError
 
-from serving._kserve import DataPlane, InferenceRequest, InvalidInput, ModelRepositoryExtension
+from serving._kserve import DataPlane, InferenceRequest, InferRequest, InvalidInput, ModelRepositoryExtension
 from serving.asked import shown
 
 
@@ -32,26 +32,14 @@ class ForecastDataPlane(DataPlane):
         """
         try:
             decoded, attributes = super().decode(body, headers, *args, **kwargs)
-            if isinstance(body, bytes) and not isinstance(decoded, dict | bytes):
+            if isinstance(body, bytes) and isinstance(decoded, InferRequest):
                 _check_header(body[: int(headers["inference-header-content-length"])])
-        except InvalidInput:
-            raise
         except Exception as error:
-            raise InvalidInput(f"The request cannot be read as one of the V1 or V2 protocol: {error!r}.") from error
+            # KServe's own words, where it has any, say what is wrong, but not what to send.
+            fault = str(error) if isinstance(error, InvalidInput) else ascii(error)
+            sentence = f"The request is not of the V1 or V2 form: {fault.rstrip('.')}. /openapi.json tells the forms."
+            raise InvalidInput(sentence) from error
         return decoded, attributes
-
-    def encode(self, model_name: str, response: Any, headers: Any, req_attributes: dict[str, Any]) -> Any:
-        """From a model's answer to bytes.
-
-        Raises:
-            InvalidInput: a CloudEvent was sent that none can be answered to.
-        """
-        try:
-            return super().encode(model_name, response, headers, req_attributes)
-        except InvalidInput:
-            raise
-        except Exception as error:
-            raise InvalidInput(f"The request cannot be answered in its own form: {error!r}.") from error
 
     async def explain(
         self, model_name: str, request: Any, headers: dict[str, str] | None = None
@@ -83,7 +71,7 @@ def _check_header(header: bytes) -> None:
     try:
         InferenceRequest.model_validate(given | {"inputs": [{"data": [], **sent} for sent in given["inputs"]]})
     except ValidationError as error:
-        raise InvalidInput(f"The request is not of the V2 form: {first_of(error.errors())}.") from error
+        raise InvalidInput(first_of(error.errors())) from error
 
 
 def first_of(errors: Any) -> str:

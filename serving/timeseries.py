@@ -71,10 +71,10 @@ def asked_of_forecast(forecast: Forecast, manifest: Manifest, *, now: datetime) 
     if sum(map(len, forecast.series)) > MAX_BARS:
         raise InvalidInput(f"There are more than {MAX_BARS:,} bars; send at most {MAX_BARS:,} a request.")
     if request.options.horizon != 1:
-        ahead = manifest.horizon_bars * Interval(manifest.interval).delta
+        minutes = manifest.horizon_bars * Interval(manifest.interval).seconds // 60
         raise InvalidInput(
-            f"'horizon' is {shown(request.options.horizon)}; send 1: this model forecasts one step, {ahead} ahead"
-            f" ({manifest.horizon_bars} bars of {manifest.interval})."
+            f"'horizon' is {shown(request.options.horizon)}; send 1: this model forecasts one step, {minutes} minutes"
+            f" ahead ({manifest.horizon_bars} bars of {manifest.interval})."
         )
     for sent in request.inputs:
         check_text("name", sent.name)
@@ -180,7 +180,7 @@ def _series(sent: TimeSeriesInput, rows: list[Any], manifest: Manifest) -> Serie
     where = f"Series {shown(sent.name)}: "
     if sent.type is not TimeSeriesType.MULTIVARIATE:
         raise InvalidInput(
-            f"{where}It is univariate, and closes alone do not give this model's features. Send 'type'"
+            f"{where}The type is univariate, and closes alone do not give this model's features. Send 'type'"
             " 'multivariate_time_series' and 'series' [[open, high, low, close, volume], ...]."
         )
     _check_interval(sent, manifest, where)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import shutil
 import threading
@@ -12,34 +11,28 @@ import grpc
 import httpx
 import numpy as np
 import pytest
-from kserve import InferenceGRPCClient, InferenceRESTClient, InferInput, InferRequest, RESTConfig
+from kserve import InferInput, InferRequest
 from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
 from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceStub
 from kserve.protocol.infer_type import RequestedOutput, to_http_parameters
 
-from cryptosentinel.bundle import Inference
-from cryptosentinel.features import SCALE_FEATURE
+from cryptosentinel.bundle import PROBABILITIES, Inference
+from cryptosentinel.features import SCALE_FEATURE, compute_features
 from serving.bars import VALUES
 from serving.tensors import INTERVALS, request_of
+from tests.serving import asking
+from tests.serving.asking import NEED, as_bars, as_forecast, as_request, as_series, bars_of
 from tests.serving.builders import COUNT, DATA_END, SPEC, instances, make_rows
 
 MODEL = "cryptosentinel"
 
 
 def ask_rest(running, request: InferRequest) -> Any:
-    async def ask() -> Any:
-        async with InferenceRESTClient(RESTConfig(protocol="v2", transport=httpx.AsyncHTTPTransport())) as client:
-            return await client.infer(running.process.url, request, model_name=MODEL)
-
-    return asyncio.run(ask())
+    return asking.ask_rest(running.process.url, request)
 
 
 def ask_grpc(running, request: InferRequest) -> Any:
-    async def ask() -> Any:
-        async with InferenceGRPCClient(running.process.grpc, retries=0) as client:
-            return await client.infer(request)
-
-    return asyncio.run(ask())
+    return asking.ask_grpc(running.process.grpc, request)
 
 
 def get(running, path: str) -> httpx.Response:
@@ -150,6 +143,42 @@ def test_v1_answers_the_same(running):
     assert [row["regime"] for row in answered["predictions"]] == inference.regime.tolist()
     assert [row["quantiles"] for row in answered["predictions"]] == inference.quantiles.tolist()
     assert answered["data_end"] == DATA_END.isoformat()
+
+
+def test_bars_have_the_same_answer_over_every_protocol(running):
+    bundle = running.serve(1)
+    bars = bars_of(NEED + 20)
+    expected = bundle.infer(
+        compute_features(bars, SPEC)[SPEC.model_names].to_numpy()[-1:], bars["close"].to_numpy()[-1:]
+    )
+    binary = as_request(bars, binary_data_output=True)
+    for tensor in binary.inputs:
+        tensor.set_data_from_numpy(tensor.as_numpy(), binary_data=True)
+    v2 = [ask_rest(running, as_request(bars)), ask_rest(running, binary), ask_grpc(running, as_request(bars))]
+    raw = as_request(bars)
+    for tensor in raw.inputs:
+        tensor.set_data_from_numpy(tensor.as_numpy(), binary_data=True)
+    v2.append(ask_grpc(running, raw))
+    v1 = asking.ask_v1(running.process.url, {"bars": as_bars(bars), "interval": "5m"})
+    body = as_forecast(as_series(bars), options={"horizon": 1, "quantiles": list(PROBABILITIES)})
+    series = post(running, "/v1/timeseries/forecast", body).json()
+    prediction, content = v1["predictions"][0], series["outputs"][0]["content"][0]
+    assert list(content["quantiles"].values()) == [[value] for value in prediction["quantiles"]]
+    for name, told in prediction.items():
+        if name != "quantiles":
+            assert content[name] == told, name
+    for response in v2:
+        parameters = to_http_parameters(response.parameters)
+        assert parameters["made_at"] == prediction["made_at"] == "2025-01-08T00:00:00+00:00"
+        assert parameters["target_at"] == prediction["target_at"] == "2025-01-08T00:30:00+00:00"
+        assert parameters["abstention"] == v1["abstention"] == series["abstention"]
+        for output in response.outputs:
+            values = output.as_numpy().tolist()
+            values = [value.decode() if isinstance(value, bytes) else value for value in values]
+            told = prediction["by_model"] if output.name.startswith("price_") else prediction
+            assert values == [told[output.name.removeprefix("price_")]], output.name
+    assert prediction["predicted_price"] == pytest.approx(expected.predicted_price[0], rel=1e-9)
+    assert (prediction["stale"], prediction["abstained"]) == (True, True)  # they are of 2025
 
 
 def tensor(name: str, shape: list[int], data: Any, datatype: str = "FP64") -> dict[str, Any]:
