@@ -29,10 +29,10 @@ with _no_arguments():
         ModelServer,
         RESTConfig,
     )
-    from kserve.errors import InvalidInput, ModelNotFound, ModelNotReady, UnsupportedProtocol
+    from kserve.errors import InvalidInput, ModelNotFound, ModelNotReady, ServerNotReady, UnsupportedProtocol
+    from kserve.model_repository import ModelRepository
     from kserve.protocol.dataplane import DataPlane
     from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import add_GRPCInferenceServiceServicer_to_server
-    from kserve.protocol.grpc.interceptors import ExceptionToStatusInterceptor
     from kserve.protocol.grpc.servicer import InferenceServicer
     from kserve.protocol.infer_type import to_http_parameters
     from kserve.protocol.model_repository_extension import ModelRepositoryExtension
@@ -52,7 +52,6 @@ with _no_arguments():
 __all__ = [
     "DataPlane",
     "ErrorResponse",
-    "ExceptionToStatusInterceptor",
     "ForecastRequest",
     "ForecastResponse",
     "InferInput",
@@ -66,10 +65,12 @@ __all__ = [
     "Model",
     "ModelNotFound",
     "ModelNotReady",
+    "ModelRepository",
     "ModelRepositoryExtension",
     "ModelServer",
     "RESTConfig",
     "RESTServer",
+    "ServerNotReady",
     "TimeSeriesDataPlane",
     "TimeSeriesEndpoints",
     "TimeSeriesInput",

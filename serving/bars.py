@@ -19,6 +19,7 @@ from cryptosentinel.features import FeatureSpec, compute_features
 from cryptosentinel.market.bars import PRICES, Interval, make_bars
 from serving._kserve import InvalidInput
 from serving.asked import Array, Asked, Mask, SpecMismatch, checked_rows, shown
+from serving.tracing import span
 
 VALUES = (*PRICES, "volume")
 MAX_BARS = 10_000
@@ -69,7 +70,8 @@ def rows_of_bars(sent: Sequence[Series], interval: object, manifest: Manifest, *
     if (count := sum(len(series.opened_ms) for series in sent)) > MAX_BARS:
         raise InvalidInput(f"There are {count:,} bars; send at most {MAX_BARS:,} a request.")
     last = [_newest(series, spec, now=now) for series in sent]
-    frames = [compute_features(bars, spec).iloc[-1:] for bars in last]
+    with span("featurize"):
+        frames = [compute_features(bars, spec).iloc[-1:] for bars in last]
     features = pd.concat(frames)[manifest.features].to_numpy(np.float64)
     close = np.array([bars["close"].iloc[-1] for bars in last])
     made_at = tuple(bars["timestamp"].iloc[-1].to_pydatetime() + spec.interval.delta for bars in last)

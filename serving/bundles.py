@@ -15,6 +15,7 @@ import numpy as np
 
 from cryptosentinel.bundle import MANIFEST, Bundle, file_digest
 from cryptosentinel.errors import BundleDamagedError, BundleError
+from serving.logs import fields
 
 if TYPE_CHECKING:  # the explainer needs neither KServe nor the registry
     from cryptosentinel.storage import ModelRegistry
@@ -102,7 +103,7 @@ class ChampionFollower:
         """
         served = self._newer()
         if served is None:
-            log.warning('waiting reason="the registry has no champion yet"')
+            log.warning("waiting", extra=fields(reason="the registry has no champion yet"))
         else:
             self._serve(served)
 
@@ -119,7 +120,8 @@ class ChampionFollower:
                 self._reported = ""
             if served is not None:
                 self._serve(served)
-                log.info("swapped bundle_version=%d champion=%s", served.version, served.bundle.manifest.champion)
+                champion = served.bundle.manifest.champion
+                log.info("swapped", extra=fields(bundle_version=served.version, champion=champion))
 
     def _serve(self, served: Served) -> None:
         self._model.serve(served)
@@ -138,10 +140,13 @@ class ChampionFollower:
         return served
 
     def _report(self, error: Exception) -> None:
+        from serving.metrics import SWAPS  # the predictor's; the explainer has its own
+
+        SWAPS.labels("failed").inc()
         text = f"{type(error).__name__}: {error}"
         if text != self._reported:
             self._reported = text
-            log.error('swap_failed still_serving=%s error="%s"', self._serving, text)
+            log.error("swap_failed", extra=fields(still_serving=self._serving, error=text))
 
 
 def _own_version(path: Path, bundle: Bundle) -> int:

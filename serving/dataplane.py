@@ -7,12 +7,35 @@ from typing import Any
 import orjson
 from pydantic import ValidationError
 
-from serving._kserve import DataPlane, InferenceRequest, InferRequest, InvalidInput, ModelRepositoryExtension
+from serving._kserve import (
+    DataPlane,
+    InferenceRequest,
+    InferRequest,
+    InvalidInput,
+    Model,
+    ModelRepository,
+    ModelRepositoryExtension,
+)
+from serving.admission import Admission
 from serving.asked import shown
 
 
 class ForecastDataPlane(DataPlane):
     """KServe's, with the bundle's version in the metadata, and no header of a request in an answer."""
+
+    def __init__(self, models: ModelRepository, model: Model, admission: Admission) -> None:
+        super().__init__(models)
+        self._model = model
+        self._admission = admission
+
+    async def ready(self) -> bool:
+        """What probes ask: KServe's own answer is always yes."""
+        return bool(self._model.ready and not self._admission.draining)
+
+    async def model_ready(self, model_name: str, disable_predictor_health_check: bool = False) -> bool:
+        """Asked by probes, and with the second argument true before each request: those are answered to the last."""
+        ready = await super().model_ready(model_name, disable_predictor_health_check)
+        return bool(ready and (disable_predictor_health_check or not self._admission.draining))
 
     def metadata(self) -> dict[str, Any]:
         """The server's metadata."""

@@ -1,5 +1,7 @@
 """KServe's `ModelServer` with what it cannot be told: the host, free ports, no load and unload over the network.
 
+Told to end, it says so to probes, still answers for a moment, then takes nothing new and ends once all is answered.
+
 Besides KServe's own routes there is `GET /v2/models/<name>/bundle` (see `serving.info`).
 """
 
@@ -7,20 +9,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 import socket
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
+import uvicorn
 from fastapi import FastAPI
 from grpc import aio
+from uvicorn.importer import import_from_string
 
 from cryptosentinel.config import ServingSettings
 from cryptosentinel.errors import ServingError
+from serving import interceptor, tracing
 from serving._kserve import (
     DataPlane,
-    ExceptionToStatusInterceptor,
     InferenceServicer,
     Model,
     ModelNotFound,
@@ -29,7 +34,11 @@ from serving._kserve import (
     RESTServer,
     add_GRPCInferenceServiceServicer_to_server,
 )
+from serving.admission import Admission
 from serving.dataplane import ForecastDataPlane, NoRepositoryExtension
+from serving.logs import fields
+from serving.metrics import BundleMetrics, MetricsEndpoint
+from serving.middleware import BoundedProtocol, Operations
 from serving.openapi import describe
 from serving.predictor import ForecastModel
 from serving.refusals import add_refusals
@@ -38,7 +47,7 @@ from serving.timeseries import add_time_series
 
 log = logging.getLogger("serving")
 
-MAX_GRPC_MESSAGE_BYTES = 8 * 2**20
+LAME_DUCK_S = 0.5  # told to end, it answers so long what still comes, and closes each connection with the answer
 
 
 class ForecastServer(ModelServer):
@@ -51,6 +60,7 @@ class ForecastServer(ModelServer):
         state: a file to write once it answers, and to remove at the end.
         background: what runs beside the servers, e.g. following a registry.
         grace_s: how long accepted requests are waited for at the end.
+        with_grpc: whether gRPC is answered as well.
     """
 
     def __init__(
@@ -62,17 +72,23 @@ class ForecastServer(ModelServer):
         background: list[Callable[[], Coroutine[Any, Any, None]]],
         *,
         grace_s: int,
+        with_grpc: bool = True,
     ) -> None:
         super().__init__(
             http_port=serving.http_port,
             grpc_port=serving.grpc_port,
             enable_latency_logging=False,
+            enable_grpc=with_grpc,
             grace_period=grace_s,
         )
-        self.dataplane = ForecastDataPlane(self.registered_models)
+        self._admission = Admission(serving.max_body_bytes)
+        self.dataplane = ForecastDataPlane(self.registered_models, model, self._admission)
         self.model_repository_extension = NoRepositoryExtension(self.registered_models)
-        self._rest = _RESTServer(self.dataplane, self.model_repository_extension, model, listener, grace_s)
+        self._rest = _RESTServer(
+            self.dataplane, self.model_repository_extension, model, listener, grace_s, self._admission
+        )
         self._grpc: aio.Server | None = None
+        self._ending: asyncio.Task[None] | None = None
         self._model = model
         self._serving = serving
         self._listener = listener
@@ -94,19 +110,31 @@ class ForecastServer(ModelServer):
                 remove_state(self._state)
 
     def stop(self, sig: int) -> None:
-        """Called for a signal: by uvicorn once it has answered what it had accepted, or, before it runs, at once."""
-        assert self._grpc is not None
-        log.info("stopping signal=%d", sig)
+        """Called for a signal; a second one ends it without waiting for what it accepted."""
+        if self._ending is None:
+            log.info("stopping", extra=fields(signal=sig))
+            self._admission.draining = True
+            self._ending = asyncio.get_running_loop().create_task(self._end())
+        else:
+            self._rest.end(at_once=True)
+
+    async def _end(self) -> None:
+        await asyncio.sleep(LAME_DUCK_S)
         self._rest.end()
-        self._stopping = asyncio.get_running_loop().create_task(self._grpc.stop(self.grace_period))
+        if self._grpc is not None:
+            await self._grpc.stop(self.grace_period)
 
     async def _serve(self) -> None:
-        self._grpc, grpc_port = self._open_grpc()
-        await self._grpc.start()
-        self.register_signal_handler()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, self.stop, number)
+        main = [asyncio.create_task(self._rest.start())]
+        grpc_port = None
+        if self.enable_grpc:
+            self._grpc, grpc_port = self._open_grpc()
+            await self._grpc.start()
+            main.append(asyncio.create_task(self._grpc.wait_for_termination()))
         beside = [asyncio.create_task(work()) for work in self._background]
         beside.append(asyncio.create_task(self._announce(grpc_port)))
-        main = [asyncio.create_task(self._rest.start()), asyncio.create_task(self._grpc.wait_for_termination())]
         try:
             await _until_all_end_or_one_fails(main, beside)
         finally:
@@ -115,11 +143,11 @@ class ForecastServer(ModelServer):
 
     def _open_grpc(self) -> tuple[aio.Server, int]:
         server = aio.server(
-            interceptors=(ExceptionToStatusInterceptor(),),
+            interceptors=(interceptor.Operations(self._admission),),
             options=[
                 ("grpc.so_reuseport", 0),  # else a second server takes half of the calls, silently
-                ("grpc.max_receive_message_length", MAX_GRPC_MESSAGE_BYTES),
-                ("grpc.max_send_message_length", MAX_GRPC_MESSAGE_BYTES),
+                ("grpc.max_receive_message_length", self._serving.max_body_bytes),
+                ("grpc.max_send_message_length", -1),  # answers are as long as requests allow
             ],
         )
         add_GRPCInferenceServiceServicer_to_server(
@@ -134,26 +162,17 @@ class ForecastServer(ModelServer):
                 remedy="Stop what uses the port, or set serving.grpc_port to another one (0: any that is free).",
             ) from error
 
-    async def _announce(self, grpc_port: int) -> None:
-        """Asks the server itself until it answers: only then it is ready."""
+    async def _announce(self, grpc_port: int | None) -> None:
+        """Says that it answers, once it does: when it accepts connections, and has a bundle."""
+        while not (self._rest.accepts and self._model.ready):
+            await asyncio.sleep(0.05)
         url = f"http://{_address(self._serving, self._listener.getsockname()[1])}"
-        grpc = _address(self._serving, grpc_port)
-        transport = httpx.AsyncHTTPTransport()  # given, it keeps the environment's proxies out
-        async with httpx.AsyncClient(transport=transport) as client:
-            while not await _succeeds(client, f"{url}/v2/models/{self._model.name}/ready"):
-                await asyncio.sleep(0.1)
+        grpc = "" if grpc_port is None else _address(self._serving, grpc_port)
         if self._state is not None:
             write_state(self._state, url=url, grpc=grpc, model_name=self._model.name)
         served = self._model.served
         champion = served.bundle.manifest.champion
-        log.info("ready url=%s grpc=%s bundle_version=%d champion=%s", url, grpc, served.version, champion)
-
-
-async def _succeeds(client: httpx.AsyncClient, url: str) -> bool:
-    try:
-        return (await client.get(url)).is_success
-    except httpx.TransportError:
-        return False
+        log.info("ready", extra=fields(url=url, grpc=grpc, bundle_version=served.version, champion=champion))
 
 
 def _address(serving: ServingSettings, port: int) -> str:
@@ -171,6 +190,13 @@ async def _until_all_end_or_one_fails(main: list[asyncio.Task[Any]], beside: lis
             task.result()
 
 
+class _Uvicorn(uvicorn.Server):
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Signals are the model server's: gRPC has to end as well."""
+        yield
+
+
 class _RESTServer(RESTServer):
     def __init__(
         self,
@@ -179,12 +205,23 @@ class _RESTServer(RESTServer):
         model: ForecastModel,
         listener: socket.socket,
         grace_s: int,
+        admission: Admission,
     ) -> None:
         super().__init__("kserve.model_server:app", dataplane, repository, 0, grace_period=grace_s)
+        self.config.http, self.config.ws = BoundedProtocol, "none"
+        self._server = _Uvicorn(self.config)
         self._model = model
         self._listener = listener
+        self._admission = admission
+
+    @property
+    def accepts(self) -> bool:
+        """Whether it accepts connections."""
+        return bool(self._server.started)
 
     def _register_endpoints(self, app: FastAPI) -> None:
+        metrics = MetricsEndpoint(BundleMetrics(self._model))
+        app.add_api_route("/metrics", metrics, methods=["GET"], include_in_schema=False)  # before KServe's
         super()._register_endpoints(app)
         app.add_api_route("/v2/models/{model_name}/bundle", self._bundle, methods=["GET"], tags=["V2"])
         add_time_series(app, self._model, self._model.forecast)
@@ -194,12 +231,19 @@ class _RESTServer(RESTServer):
         super()._add_exception_handlers(app)
         add_refusals(app)
 
+    def _add_middlewares(self, app: FastAPI) -> None:
+        """Without KServe's, which times each request for a log that is off."""
+
     async def start(self) -> None:
         self.create_application()
+        app = import_from_string(self.config.app)
+        # Not as FastAPI's: those are inside the middleware that answers what failed.
+        self.config.app = Operations(tracing.TracedApp(app) if tracing.enabled() else app, self._admission)
         await self._server.serve(sockets=[self._listener])
 
-    def end(self) -> None:
+    def end(self, *, at_once: bool = False) -> None:
         self._server.should_exit = True
+        self._server.force_exit = at_once
 
     async def _bundle(self, model_name: str) -> dict[str, Any]:
         """Which bundle is served, and what it needs."""

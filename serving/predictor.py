@@ -21,8 +21,10 @@ from serving.bars import MAX_BARS, bars_needed
 from serving.bundles import Served
 from serving.info import ModelInfo
 from serving.instances import INSTANCES, asked_of_payload, predictions_of
+from serving.metrics import SWAPS, count_rows
 from serving.tensors import NUMBERS, asked_of, input_tensors, output_tensors, response_to
 from serving.timeseries import Forecast, asked_of_forecast, forecast_response
+from serving.tracing import span
 
 # A row costs a few microseconds: more than these are computed beside the event loop.
 INLINE_ROWS = 200
@@ -67,6 +69,8 @@ class ForecastModel(Model):
 
     def serve(self, served: Served) -> None:
         """Answers from this bundle from the next request on."""
+        if self._served is not None:
+            SWAPS.labels("ok").inc()
         self._served = served
         self.ready = True
 
@@ -143,7 +147,9 @@ class ForecastModel(Model):
         return forecast_response(request, reply, manifest, now=now)
 
     def _reply(self, served: Served, asked: Asked) -> Reply:
-        return Reply.to(asked, _answer(served, asked.rows), self._forecast, now=self._clock())
+        reply = Reply.to(asked, _answer(served, asked.rows), self._forecast, now=self._clock())
+        count_rows(reply)
+        return reply
 
 
 def _row_count(payload: Any) -> int:
@@ -157,7 +163,7 @@ def _row_count(payload: Any) -> int:
 
 
 def _answer(served: Served, rows: Rows) -> Answer:
-    with np.errstate(over="ignore", invalid="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"), span("infer"):
         answer = answer_with(served.bundle, served.version, rows)
     inference = answer.inference
     numbers = [*(getattr(inference, name) for name in NUMBERS), *inference.quantiles.T, *inference.by_model.values()]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from pathlib import Path
 
 from cryptosentinel.config import Settings
 from cryptosentinel.errors import ServingError
+from serving.logs import failure_in
 from serving.state import PredictorState, read_state, state_path
 
 LOG_LINES = 12
@@ -152,9 +152,8 @@ def _last_lines(path: Path, begin: int = 0) -> str:
         file.seek(begin)
         lines = file.read().decode(errors="replace").splitlines()
     for line in reversed(lines):
-        _, found, error = line.partition("level=ERROR failed error=")
-        if found:
-            return str(json.loads(error))
+        if (error := failure_in(line)) is not None:
+            return error
     return "\n".join(lines[-LOG_LINES:])
 
 

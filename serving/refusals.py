@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from http import HTTPStatus
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -56,8 +57,11 @@ async def _failed(request: Request, _: Exception) -> JSONResponse:
     return _refuse(request, HTTPStatus.INTERNAL_SERVER_ERROR, "The predictor failed to answer; its log says why.")
 
 
+def refusal(path: str, status: HTTPStatus, sentence: str) -> dict[str, Any]:
+    """The body of a refusal, in the form of the endpoint that was asked."""
+    return error_response(sentence, status).model_dump() if path.startswith(PREFIX) else {"error": sentence}
+
+
 def _refuse(request: Request, status: HTTPStatus, sentence: str, headers: object = None) -> JSONResponse:
-    content = (
-        error_response(sentence, status).model_dump() if request.url.path.startswith(PREFIX) else {"error": sentence}
-    )
+    content = refusal(request.url.path, status, sentence)
     return JSONResponse(content, status, headers)  # type: ignore[arg-type]

@@ -17,18 +17,32 @@ import os
 import signal
 import socket
 import sys
-import warnings
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from cryptosentinel.config import Settings, load_settings
 from cryptosentinel.errors import CryptoSentinelError, ServingError
+from serving import logs
+from serving.logs import fields
+from serving.workers import MULTIPROCESS_FOLDER, Workers
 
 log = logging.getLogger("serving")
 
 GRACE_S = 10  # for requests that were accepted when the process is told to end
 Background = Callable[[], Coroutine[Any, Any, None]]
+
+
+class Worker(NamedTuple):
+    """One of several processes that answer REST from one socket.
+
+    Attributes:
+        number: the first, 0, answers gRPC as well.
+        listener: the socket's descriptor, which the process inherited.
+    """
+
+    number: int
+    listener: int
 
 
 def run_predictor(
@@ -40,8 +54,11 @@ def run_predictor(
     market: str = "",
     state: Path | None = None,
     parent_pid: int | None = None,
+    worker: Worker | None = None,
 ) -> None:
     """Serves until SIGTERM or SIGINT; accepted requests are answered before it ends.
+
+    With `serving.workers` above one this process only starts and watches them: see `serving.workers`.
 
     Args:
         settings: `serving` says where it listens, `storage` which registry is followed.
@@ -51,18 +68,31 @@ def run_predictor(
         market: see `store_root`.
         state: a file to write once it answers, and to remove at the end.
         parent_pid: end when this process, which started us, is gone.
+        worker: which of several this process is.
 
     Raises:
         ServingError: an address cannot be listened on.
+        SystemExit: a worker did not start, and said why.
         BundleError: there is nothing that could be served.
         StorageError: the registry cannot be read.
     """
-    _quiet_logging(settings.log_level)
-    listener = _listen(settings.serving.host, settings.serving.http_port, "serving.http_port")
-    if settings.serving.grpc_port:
-        # Only to say it early and clearly: gRPC opens its own.
-        _listen(settings.serving.host, settings.serving.grpc_port, "serving.grpc_port").close()
+    logs.configure(settings.log_level, settings.serving.log_format)
+    if worker is None:
+        listener = _listen(settings.serving.host, settings.serving.http_port, "serving.http_port")
+        # gRPC opens its own; only to say it early and clearly, and to know the port before the workers do.
+        with _listen(settings.serving.host, settings.serving.grpc_port, "serving.grpc_port") as free:
+            grpc_port = free.getsockname()[1]
+        if settings.serving.workers > 1:
+            served = _arguments(settings, grpc_port, bundle, bundle_version, store_root, market)
+            workers = Workers(served, settings.serving.workers, listener, GRACE_S + 5, state, parent_pid)
+            if exit_code := workers.run():
+                raise SystemExit(exit_code)
+            return
+        os.environ.pop(MULTIPROCESS_FOLDER, None)  # there is nothing to add up
+    else:
+        listener = _inherited(worker.listener)
 
+    from serving import tracing
     from serving.bundles import ChampionFollower, load_served
     from serving.model_server import ForecastServer
     from serving.predictor import ForecastModel
@@ -82,8 +112,14 @@ def run_predictor(
         raise ServingError("There is nothing to serve: neither a bundle folder nor a registry was named.")
     if parent_pid is not None:
         background.append(lambda: _end_with(parent_pid))
-    server = ForecastServer(model, settings.serving, listener, state, background, grace_s=GRACE_S)
-    server.start([model])
+    with_grpc = worker is None or worker.number == 0
+    server = ForecastServer(model, settings.serving, listener, state, background, grace_s=GRACE_S, with_grpc=with_grpc)
+    provider = tracing.start() if settings.serving.tracing else None
+    try:
+        server.start([model])
+    finally:
+        if provider is not None:
+            provider.shutdown()
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -98,6 +134,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--market", default="", help="the market of that store")
     parser.add_argument("--state", type=Path, help="write this file once it answers")
     parser.add_argument("--parent-pid", type=int, help="end when this process is gone")
+    parser.add_argument("--worker", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--listener", type=int, help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
     if (given.bundle is None) == (given.store_root is None):
         parser.error("name either --bundle or --store-root")
@@ -105,6 +143,7 @@ def main(arguments: list[str] | None = None) -> int:
         overrides = json.loads(given.settings)
     except json.JSONDecodeError as error:
         parser.error(f"--settings is no JSON: {error}")
+    logs.configure("info", "text")  # until the settings are read
     try:
         run_predictor(
             load_settings(overrides=overrides),
@@ -114,9 +153,10 @@ def main(arguments: list[str] | None = None) -> int:
             market=given.market,
             state=given.state,
             parent_pid=given.parent_pid,
+            worker=None if given.worker is None else Worker(given.worker, given.listener),
         )
     except CryptoSentinelError as error:
-        log.error("failed error=%s", json.dumps(str(error)))  # noqa: TRY400 (it explains itself)
+        log.error(logs.FAILED, extra=fields(error=str(error)))  # noqa: TRY400 (it explains itself)
         return error.exit_code
     except KeyboardInterrupt:  # before the server took over
         return 130
@@ -126,9 +166,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _listen(host: str, port: int, setting: str) -> socket.socket:
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        opened = socket.create_server((host, port), family=family)
-        # By this number asyncio knows TCP, and sends answers at once: else each waits 40 ms for another packet.
-        return socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP, fileno=opened.detach())
+        return _inherited(socket.create_server((host, port), family=family).detach(), family)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise ServingError(
@@ -141,35 +179,36 @@ def _listen(host: str, port: int, setting: str) -> socket.socket:
         ) from error
 
 
+def _inherited(descriptor: int, family: int = -1) -> socket.socket:
+    """By this number asyncio knows TCP, and sends answers at once: else each waits 40 ms for another packet."""
+    return socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP, fileno=descriptor)
+
+
+def _arguments(
+    settings: Settings,
+    grpc_port: int,
+    bundle: Path | None,
+    bundle_version: int | None,
+    store_root: Path | None,
+    market: str,
+) -> list[str]:
+    """Of the command line of a worker."""
+    serving = settings.serving.model_copy(update={"grpc_port": grpc_port})
+    arguments = ["--settings", settings.model_copy(update={"serving": serving}).public_json()]
+    if bundle is not None:
+        arguments += ["--bundle", str(bundle)]
+    if bundle_version is not None:
+        arguments += ["--bundle-version", str(bundle_version)]
+    if store_root is not None:
+        arguments += ["--store-root", str(store_root), "--market", market]
+    return arguments
+
+
 async def _end_with(parent_pid: int) -> None:
     while os.getppid() == parent_pid:
         await asyncio.sleep(0.5)
-    log.warning('stopping reason="the process that started the predictor is gone"')
+    log.warning("stopping", extra=fields(reason="the process that started the predictor is gone"))
     signal.raise_signal(signal.SIGTERM)
-
-
-def _quiet_logging(level: str) -> None:
-    """Our own lines, and of KServe's and uvicorn's only what is a fault of the server."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s level=%(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S%z"))
-    handler.addFilter(_is_no_client_fault)
-    for name, threshold in (("serving", level.upper()), ("kserve", "ERROR"), ("uvicorn", "ERROR")):
-        logger = logging.getLogger(name)
-        logger.handlers, logger.propagate = [handler], False
-        logger.setLevel(threshold)
-
-    # KServe's, at the first request; it is not ours to mend.
-    warnings.filterwarnings("ignore", message="ORJSONResponse is deprecated")
-
-
-def _is_no_client_fault(record: logging.LogRecord) -> bool:
-    """KServe logs every refused request as an error, with a traceback."""
-    if not record.exc_info or record.exc_info[1] is None:
-        return True
-    from serving._kserve import InvalidInput, ModelNotFound, ModelNotReady, UnsupportedProtocol
-
-    faults = (InvalidInput, ModelNotFound, ModelNotReady, UnsupportedProtocol, NotImplementedError)
-    return not isinstance(record.exc_info[1], faults)
 
 
 if __name__ == "__main__":

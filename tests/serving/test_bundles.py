@@ -71,7 +71,12 @@ def follow_until(follower: ChampionFollower, done) -> None:
 
 
 def errors(caplog) -> list[str]:
-    return [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    """What each error's line says besides its event."""
+    return [
+        " ".join(f"{name}={value}" for name, value in record.fields.items())
+        for record in caplog.records
+        if record.levelname == "ERROR"
+    ]
 
 
 def test_nothing_is_ready_before_there_is_a_champion(registry, model, tmp_path):
