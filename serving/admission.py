@@ -18,11 +18,13 @@ class Admission:
     Attributes:
         draining: the process is about to end: it answers what still comes, and tells probes that it is not ready.
         max_body_bytes: of one request.
+        entered: how many requests have been worked on so far.
     """
 
     def __init__(self, max_body_bytes: int, max_in_flight: int = MAX_IN_FLIGHT) -> None:
         self.draining = False
         self.max_body_bytes = max_body_bytes
+        self.entered = 0
         self._max_in_flight = max_in_flight
         self._in_flight = 0
         self._held_bytes = 0
@@ -32,6 +34,7 @@ class Admission:
         if self._in_flight >= self._max_in_flight:
             return False
         self._in_flight += 1
+        self.entered += 1
         return True
 
     def leave(self) -> None:

@@ -47,7 +47,9 @@ from serving.timeseries import add_time_series
 
 log = logging.getLogger("serving")
 
-LAME_DUCK_S = 0.5  # told to end, it answers so long what still comes, and closes each connection with the answer
+# Told to end, it still answers what comes, and closes each connection with the answer: until nothing came for QUIET_S,
+# or LAME_DUCK_S have passed.
+QUIET_S, LAME_DUCK_S = 0.5, 3.0
 
 
 class ForecastServer(ModelServer):
@@ -60,7 +62,7 @@ class ForecastServer(ModelServer):
         state: a file to write once it answers, and to remove at the end.
         background: what runs beside the servers, e.g. following a registry.
         grace_s: how long accepted requests are waited for at the end.
-        with_grpc: whether gRPC is answered as well.
+        worker: which of several processes this is; gRPC is answered by the first, 0.
     """
 
     def __init__(
@@ -72,13 +74,13 @@ class ForecastServer(ModelServer):
         background: list[Callable[[], Coroutine[Any, Any, None]]],
         *,
         grace_s: int,
-        with_grpc: bool = True,
+        worker: int | None = None,
     ) -> None:
         super().__init__(
             http_port=serving.http_port,
             grpc_port=serving.grpc_port,
             enable_latency_logging=False,
-            enable_grpc=with_grpc,
+            enable_grpc=not worker,
             grace_period=grace_s,
         )
         self._admission = Admission(serving.max_body_bytes)
@@ -94,6 +96,7 @@ class ForecastServer(ModelServer):
         self._listener = listener
         self._state = state
         self._background = background
+        self._worker = worker
 
     def start(self, models: list[Model]) -> None:
         """Serves until a signal ends it.
@@ -116,10 +119,20 @@ class ForecastServer(ModelServer):
             self._admission.draining = True
             self._ending = asyncio.get_running_loop().create_task(self._end())
         else:
-            self._rest.end(at_once=True)
+            self._ending.cancel()
+            self._ending = asyncio.get_running_loop().create_task(self._end_at_once())
+
+    async def _end_at_once(self) -> None:
+        self._rest.end(at_once=True)
+        if self._grpc is not None:
+            await self._grpc.stop(0)
 
     async def _end(self) -> None:
-        await asyncio.sleep(LAME_DUCK_S)
+        loop = asyncio.get_running_loop()
+        deadline, entered = loop.time() + LAME_DUCK_S, -1
+        while loop.time() < deadline and self._admission.entered != entered:
+            entered = self._admission.entered
+            await asyncio.sleep(QUIET_S)
         self._rest.end()
         if self._grpc is not None:
             await self._grpc.stop(self.grace_period)
@@ -171,8 +184,11 @@ class ForecastServer(ModelServer):
         if self._state is not None:
             write_state(self._state, url=url, grpc=grpc, model_name=self._model.name)
         served = self._model.served
-        champion = served.bundle.manifest.champion
-        log.info("ready", extra=fields(url=url, grpc=grpc, bundle_version=served.version, champion=champion))
+        said = {"bundle_version": served.version, "champion": served.bundle.manifest.champion}
+        if self._worker is None:
+            log.info("ready", extra=fields(url=url, grpc=grpc, **said))
+        else:
+            log.info("worker_ready", extra=fields(worker=self._worker, **said))
 
 
 def _address(serving: ServingSettings, port: int) -> str:
@@ -209,6 +225,7 @@ class _RESTServer(RESTServer):
     ) -> None:
         super().__init__("kserve.model_server:app", dataplane, repository, 0, grace_period=grace_s)
         self.config.http, self.config.ws = BoundedProtocol, "none"
+        self.config.lifespan, self.config.proxy_headers = "off", False  # nothing here needs them
         self._server = _Uvicorn(self.config)
         self._model = model
         self._listener = listener

@@ -112,8 +112,8 @@ def run_predictor(
         raise ServingError("There is nothing to serve: neither a bundle folder nor a registry was named.")
     if parent_pid is not None:
         background.append(lambda: _end_with(parent_pid))
-    with_grpc = worker is None or worker.number == 0
-    server = ForecastServer(model, settings.serving, listener, state, background, grace_s=GRACE_S, with_grpc=with_grpc)
+    number = None if worker is None else worker.number
+    server = ForecastServer(model, settings.serving, listener, state, background, grace_s=GRACE_S, worker=number)
     provider = tracing.start() if settings.serving.tracing else None
     try:
         server.start([model])

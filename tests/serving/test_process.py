@@ -20,8 +20,10 @@ from tests.serving.conftest import MARKET, settings_for
 REPOSITORY = Path(__file__).parents[2]
 
 
-def serve_folder(bundle: Path, state: Path, *more: str) -> subprocess.Popen[str]:
-    settings = settings_for(bundle.parent).public_json()
+def serve_folder(
+    bundle: Path, state: Path, *more: str, log_level: str = "info", **serving: object
+) -> subprocess.Popen[str]:
+    settings = settings_for(bundle.parent, **serving).model_copy(update={"log_level": log_level}).public_json()
     command = [sys.executable, "-m", "serving.server", "--settings", settings, "--bundle", str(bundle)]
     return subprocess.Popen([*command, "--state", str(state), *more], stderr=subprocess.PIPE, text=True, cwd=REPOSITORY)
 
