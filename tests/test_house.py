@@ -57,4 +57,6 @@ def test_what_the_code_imports_is_named_in_the_requirements() -> None:
     named = set(re.findall(r"^([a-z][\w.-]*)", (ROOT / "requirements" / "main.in").read_text(), re.MULTILINE))
     brought_by = packages_distributions()
     others = imported - set(sys.stdlib_module_names) - set(code)
-    assert {name for name in others if not named & {dist.lower() for dist in brought_by[name]}} == set()
+    assert {
+        name for name in others if not named & {dist.lower().replace("_", "-") for dist in brought_by[name]}
+    } == set()
