@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
 from fastapi import Request, Response
-from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, exposition, multiprocess
+from prometheus_client import REGISTRY, Counter, Gauge, Histogram, exposition, multiprocess
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 
@@ -85,41 +85,29 @@ def count_rows(reply: Reply) -> None:
             counter.inc(count)
 
 
-class BundleMetrics:
-    """The bundle that this process serves, as it is when Prometheus asks; nothing while there is none."""
+class MetricsEndpoint:
+    """Answers `/metrics`: this process's counts, or those of all workers added up, and the bundle that is served."""
 
     def __init__(self, model: ForecastModel) -> None:
         self._model = model
 
+    def __call__(self, request: Request) -> Response:
+        """A plain function, so that it runs beside the event loop: reading many workers' files takes milliseconds."""
+        encoder, content_type = exposition.choose_encoder(request.headers.get("accept"))
+        return Response(content=encoder(self), headers={"content-type": content_type})  # type: ignore[arg-type]
+
     def collect(self) -> Iterator[Metric]:
-        """Called by prometheus_client."""
+        """Called by the encoder."""
+        if MULTIPROCESS_FOLDER in os.environ:
+            yield from multiprocess.MultiProcessCollector(None).collect()
+        else:
+            yield from REGISTRY.collect()
         if not self._model.ready:
             return
         served = self._model.served
-        yield GaugeMetricFamily(
-            "cryptosentinel_bundle_version", "Of the bundle that is served, in the registry.", served.version
-        )
+        yield GaugeMetricFamily("cryptosentinel_bundle_version", "Of the bundle that is served.", served.version)
         if (data_end := served.bundle.manifest.data_end) is not None:
             age_s = (datetime.now(UTC) - data_end).total_seconds()
             yield GaugeMetricFamily(
-                "cryptosentinel_bundle_age_seconds", "Since the data end that the served bundle was trained on.", age_s
+                "cryptosentinel_bundle_age_seconds", "Since the end of the data that the served bundle has seen.", age_s
             )
-
-
-class MetricsEndpoint:
-    """Answers `/metrics`: this process's counts, or those of all workers added up."""
-
-    def __init__(self, bundle: BundleMetrics) -> None:
-        self._bundle = bundle
-        if MULTIPROCESS_FOLDER not in os.environ:
-            REGISTRY.register(bundle)
-
-    def __call__(self, request: Request) -> Response:
-        """A plain function, so that it runs beside the event loop: reading many workers' files takes milliseconds."""
-        registry = REGISTRY
-        if MULTIPROCESS_FOLDER in os.environ:
-            registry = CollectorRegistry()
-            multiprocess.MultiProcessCollector(registry)
-            registry.register(self._bundle)
-        encoder, content_type = exposition.choose_encoder(request.headers.get("accept"))
-        return Response(content=encoder(registry), headers={"content-type": content_type})

@@ -37,7 +37,7 @@ from serving._kserve import (
 from serving.admission import Admission
 from serving.dataplane import ForecastDataPlane, NoRepositoryExtension
 from serving.logs import fields
-from serving.metrics import BundleMetrics, MetricsEndpoint
+from serving.metrics import MetricsEndpoint
 from serving.middleware import BoundedProtocol, Operations
 from serving.openapi import describe
 from serving.predictor import ForecastModel
@@ -237,8 +237,8 @@ class _RESTServer(RESTServer):
         return bool(self._server.started)
 
     def _register_endpoints(self, app: FastAPI) -> None:
-        metrics = MetricsEndpoint(BundleMetrics(self._model))
-        app.add_api_route("/metrics", metrics, methods=["GET"], include_in_schema=False)  # before KServe's
+        # Before KServe's, which tells of this process alone.
+        app.add_api_route("/metrics", MetricsEndpoint(self._model), methods=["GET"], include_in_schema=False)
         super()._register_endpoints(app)
         app.add_api_route("/v2/models/{model_name}/bundle", self._bundle, methods=["GET"], tags=["V2"])
         add_time_series(app, self._model, self._model.forecast)
