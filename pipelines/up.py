@@ -30,6 +30,7 @@ from pipelines.scheduler import next_tick, start_schedules
 from pipelines.stopping import CheckedStages
 
 if TYPE_CHECKING:
+    from serving.explainer.process import ExplainerProcess
     from serving.process import PredictorProcess
 
 SCHEDULED = ("feature", "training", "inference")
@@ -51,6 +52,7 @@ class Up:
         urls: by name: predictor, grpc, dashboard.
         recorded: whether the market is a recording, which has ended.
         process: the predictor.
+        explainer: None with `once`, or where the settings name one that runs elsewhere.
     """
 
     workspace: Workspace
@@ -60,6 +62,7 @@ class Up:
     urls: dict[str, str]
     recorded: bool
     process: PredictorProcess
+    explainer: ExplainerProcess | None
 
     def summary(self) -> dict[str, Any]:
         """For machines."""
@@ -110,8 +113,10 @@ def bring_up(
             stages.notice(notice)
 
         with stages.stage("Predictor (KServe)") as say:
-            process = stack.enter_context(_start_predictor(on_free_ports(workspace.settings, once), workspace, say))
-            settings = _at(workspace.settings, process)
+            own_explainer = not once and workspace.settings.serving.explainer_url is None
+            settings = _with_explainer(workspace.settings) if own_explainer else workspace.settings
+            process = stack.enter_context(_start_predictor(on_free_ports(settings, once), workspace, say))
+            settings = _at(settings, process)
             predictor = stack.enter_context(
                 ServedPredictor(process.url, settings.serving.model_name, timeout_s=settings.serving.timeout_s)
             )
@@ -140,13 +145,15 @@ def bring_up(
         if abstained:
             stages.notice(f"No forecast now: {abstained}.")
 
+        # Only now, since its imports would take a processor from all of the above, and nobody was told of it yet.
+        explainer = stack.enter_context(_start_explainer(settings, workspace)) if own_explainer else None
         urls = {"predictor": process.url, "grpc": process.grpc}
         if dashboard_port is not None:
             with stages.stage("Dashboard") as say:
                 path = workspace.root / "logs" / "dashboard.log"
                 urls["dashboard"] = stack.enter_context(running_dashboard(settings, dashboard_port, path))
                 say(urls["dashboard"])
-        yield Up(open_workspace(settings), forecast, abstained, log, urls, start is not None, process)
+        yield Up(open_workspace(settings), forecast, abstained, log, urls, start is not None, process, explainer)
 
 
 def _newest(workspace: Workspace, log: pd.DataFrame) -> tuple[pd.Series | None, str]:
@@ -193,6 +200,18 @@ def _start_predictor(settings: Settings, workspace: Workspace, say: Say) -> Pred
     )
 
 
+def _with_explainer(settings: Settings) -> Settings:
+    from serving.explainer.process import with_explainer
+
+    return with_explainer(settings)
+
+
+def _start_explainer(settings: Settings, workspace: Workspace) -> ExplainerProcess:
+    from serving.explainer.process import start_explainer
+
+    return start_explainer(settings, store_root=workspace.root, log_path=workspace.root / "logs" / "explainer.log")
+
+
 def _at(settings: Settings, process: PredictorProcess) -> Settings:
     """The settings with the addresses at which the predictor answers, which it keeps when it is started again."""
     address = {
@@ -237,7 +256,7 @@ def _data_sentence(workspace: Workspace) -> str:
 
 
 def keep_running(up: Up, console: Console, stop: threading.Event, check: Callable[[], None] = lambda: None) -> None:
-    """Keeps the predictor alive, and runs the schedules of a market that goes on, until `stop` is set.
+    """Keeps predictor and explainer alive, and runs the schedules of a market that goes on, until `stop` is set.
 
     A run that fails is reported, and the next one tried at its time. `check` is called every second; what it raises
     ends it too.
@@ -245,7 +264,7 @@ def keep_running(up: Up, console: Console, stop: threading.Event, check: Callabl
     Raises:
         ServingError: the predictor ended, and could not be started again.
     """
-    settings, process = up.workspace.settings, up.process
+    settings, process, explainer = up.workspace.settings, up.process, up.explainer
     jobs = {} if up.recorded else {name: partial(_job, name, up, console, stop) for name in SCHEDULED}
     with ExitStack() as stack:
         threads = start_schedules(settings.schedules, jobs, stop)
@@ -255,6 +274,10 @@ def keep_running(up: Up, console: Console, stop: threading.Event, check: Callabl
                 if not process.running:
                     _report(console, f"the predictor ended (exit code {process.process.returncode}): starting it again")
                     process = stack.enter_context(_start_predictor(settings, up.workspace, lambda _: None))
+                if explainer is not None and not explainer.running:
+                    code = explainer.process.returncode
+                    _report(console, f"the explainer ended (exit code {code}): starting it again")
+                    explainer = stack.enter_context(_start_explainer(settings, up.workspace))
         finally:
             stop.set()
             while any(thread.is_alive() for thread in threads):

@@ -19,6 +19,7 @@ from serving._kserve import InferRequest, InferResponse, InvalidInput, Model, Mo
 from serving.asked import MAX_ROWS, Asked, Reply, utc_now
 from serving.bars import MAX_BARS, bars_needed
 from serving.bundles import Served
+from serving.handover import ExplainerAwayError, Handover, split_request
 from serving.info import ModelInfo
 from serving.instances import INSTANCES, asked_of_payload, predictions_of
 from serving.metrics import SWAPS, count_rows
@@ -46,15 +47,21 @@ class ForecastModel(Model):
         name: in URLs.
         forecast: when an answer is flagged as stale or abstained.
         clock: the time.
+        handover: to the explainer; None where explanations are off.
     """
 
     def __init__(
-        self, name: str, forecast: ForecastSettings | None = None, clock: Callable[[], datetime] = utc_now
+        self,
+        name: str,
+        forecast: ForecastSettings | None = None,
+        clock: Callable[[], datetime] = utc_now,
+        handover: Handover | None = None,
     ) -> None:
         super().__init__(name)
         self._served: Served | None = None
         self._forecast = forecast or ForecastSettings()
         self._clock = clock
+        self._handover = handover
 
     @property
     def served(self) -> Served:
@@ -118,6 +125,24 @@ class ForecastModel(Model):
             return self._respond(served, payload)
         return await asyncio.to_thread(self._respond, served, payload)
 
+    async def explain(
+        self,
+        payload: Any,
+        headers: dict[str, str] | None = None,  # noqa: ARG002 (KServe passes them; they are never answered)
+    ) -> dict[str, Any]:
+        """Answers a V1 request for explanations (see `serving.handover`), whose rows must be fit for a forecast.
+
+        Raises:
+            InvalidInput: the request cannot be answered; the message says what to send.
+            NotServingYet: there is no bundle yet.
+            ExplainerAwayError: there can be no explanation now.
+        """
+        served = self.served
+        rows, lime = await asyncio.to_thread(self._rows_to_explain, served, payload)
+        if self._handover is None:
+            raise ExplainerAwayError("Explanations are off here: `serving.explainer_url` names no explainer.")
+        return await self._handover.explain(rows, served, lime=lime)
+
     async def forecast(self, request: Forecast) -> dict[str, Any]:
         """Answers a request of the time-series endpoint.
 
@@ -140,6 +165,13 @@ class ForecastModel(Model):
         if isinstance(payload, InferRequest):
             return response_to(payload, reply, manifest)
         return predictions_of(reply, manifest)
+
+    def _rows_to_explain(self, served: Served, payload: Any) -> tuple[Rows, bool]:
+        """The rows, for which there is a forecast, and whether LIME is asked for."""
+        payload, lime = split_request(payload)
+        rows = self.asked(served, payload).rows
+        _answer(served, rows)
+        return rows, lime
 
     def _respond_to_forecast(self, served: Served, request: Forecast) -> dict[str, Any]:
         manifest, now = served.bundle.manifest, self._clock()

@@ -94,10 +94,11 @@ def run_predictor(
 
     from serving import tracing
     from serving.bundles import ChampionFollower, load_served
+    from serving.handover import handover_for
     from serving.model_server import ForecastServer
     from serving.predictor import ForecastModel
 
-    model = ForecastModel(settings.serving.model_name, settings.forecast)
+    model = ForecastModel(settings.serving.model_name, settings.forecast, handover=handover_for(settings.serving))
     background: list[Background] = []
     if bundle is not None:
         model.serve(load_served(bundle, bundle_version))

@@ -68,8 +68,10 @@ def make_reply(answer: Answer, *made_at: datetime) -> Reply:
     return Reply.to(Asked(rows, made_at or None), answer, ForecastSettings(), now=NOW)
 
 
-def make_random_walk(path: Path) -> Bundle:
-    write_random_walk(path, SPEC, asset="bitcoin", currency="usd", market="test", simulated=True, horizon_bars=6)
+def make_random_walk(path: Path, horizon_bars: int = 6) -> Bundle:
+    write_random_walk(
+        path, SPEC, asset="bitcoin", currency="usd", market="test", simulated=True, horizon_bars=horizon_bars
+    )
     return Bundle.load(path)
 
 
