@@ -13,6 +13,7 @@ import logging
 from typing import Any
 
 import httpx
+import orjson
 
 from cryptosentinel.config import ServingSettings
 from cryptosentinel.errors import ServingError
@@ -96,7 +97,7 @@ class Handover:
 
     def _answer(self, response: httpx.Response, served: Served) -> dict[str, Any]:
         try:
-            body = response.json()
+            body = orjson.loads(response.content)  # in a fifth of the time: an explanation is 30 kB
             if response.is_success:
                 # Both hold the same bundle; which version that is, the predictor knows.
                 return {name: body[name] for name in ("explanations", "sentence")} | {"bundle_version": served.version}

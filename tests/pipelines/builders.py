@@ -28,6 +28,7 @@ PATIENCE_S = 200.0  # a busy machine is no reason to fail
 SMALL = {
     "serving.http_port": 0,
     "serving.grpc_port": 0,
+    "serving.explainer_port": 0,
     "dashboard.port": 0,
     "training.window_days": 1,
     "training.min_rows": 50,

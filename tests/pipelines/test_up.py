@@ -194,6 +194,28 @@ def test_all_urls_answer(staying: Started) -> None:
     assert httpx.get(urls["dashboard:"], trust_env=False).is_success
 
 
+def test_the_served_bundle_can_be_explained(home: Home, staying: Started) -> None:
+    bundle = read_manifest(home.workspace.champion_bundle())
+    body = {"instances": [{"close": 600.0, "features": dict.fromkeys(bundle.features, 0.001)}]}
+    url = f"{staying.text.split('predictor: ')[1].split()[0]}/v1/models/cryptosentinel:explain"
+    answers = []
+
+    def explained() -> bool:
+        answers.append(httpx.post(url, json=body, trust_env=False, timeout=30))
+        return answers[-1].is_success
+
+    wait_until(explained)
+    assert answers[-1].json()["bundle_version"] == 1
+    assert {answer.status_code for answer in answers} <= {200, 503}
+
+
+def test_a_dead_explainer_is_started_again(home: Home, staying: Started) -> None:
+    (supervisor,) = processes_of(home.path, of="serving.explainer ")
+    supervisor.kill()
+    staying.wait_for("the explainer ended (exit code -9): starting it again")
+    test_the_served_bundle_can_be_explained(home, staying)
+
+
 def test_another_start_on_the_same_home_is_refused_and_the_first_goes_on(home: Home, staying: Started) -> None:
     refused = run_command(command("up", "--source", home.source, home=home.path), home.env)
     assert refused.code == 2
