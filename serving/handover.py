@@ -22,7 +22,9 @@ from serving._kserve import InvalidInput, ModelNotReady
 from serving.bundles import Served
 from serving.explainer.options import MAX_LIME_ROWS, MAX_ROWS
 from serving.instances import INSTANCES, SERIES
-from serving.logs import fields, request_id
+from serving.logs import fields
+from serving.metrics import EXPLAIN_REFUSED
+from serving.tracing import outgoing_headers, span
 
 log = logging.getLogger("serving")
 
@@ -76,6 +78,7 @@ class Handover:
             InvalidInput: a row can be forecast from, but not explained.
         """
         if not self._free:
+            EXPLAIN_REFUSED.inc()
             raise ExplainerAwayError("Too many explanations are asked for at once.", BUSY_S)
         assert rows.features is not None
         question = {
@@ -85,8 +88,9 @@ class Handover:
         }
         self._free -= 1
         try:
-            async with asyncio.timeout(self._timeout_s):
-                response = await self._http.post("/explain", json=question, headers={"x-request-id": request_id.get()})
+            with span("hand_over"):
+                async with asyncio.timeout(self._timeout_s):
+                    response = await self._http.post("/explain", json=question, headers=outgoing_headers())
         except (TimeoutError, httpx.TimeoutException):
             raise ExplainerAwayError(f"The explainer gave no answer within {self._timeout_s:g} s.") from None
         except httpx.TransportError:

@@ -15,9 +15,11 @@ import pytest
 
 from cryptosentinel.config import load_settings
 from cryptosentinel.errors import ServingError
+from serving import logs
 from serving._kserve import InvalidInput
 from serving.bundles import Served, load_served
 from serving.handover import ExplainerAwayError, Handover, handover_for, split_request
+from serving.metrics import EXPLAIN_REFUSED
 from serving.predictor import ForecastModel, NotServingYet
 from tests.serving.builders import instances, make_rows, make_trained
 
@@ -112,6 +114,18 @@ def test_it_asks_for_rows_of_the_bundle_that_is_served(beside, served):
     assert (asked["path"], asked["bundle"], asked["lime"]) == ("/explain", served.digest, True)
 
 
+def test_the_request_id_goes_with_it_and_nothing_else_of_the_request(beside, served):
+    token = logs.request_id.set("r-17")
+    try:
+        explained(beside.url, served)
+    finally:
+        logs.request_id.reset(token)
+    (asked,) = beside.asked
+    sent = {name.lower(): value for name, value in asked["headers"].items()}
+    assert sent["x-request-id"] == "r-17"
+    assert "authorization" not in sent
+
+
 def test_the_answer_names_the_version_that_the_predictor_knows(beside, served):
     answer = explained(beside.url, served)
     assert answer == {"explanations": [{"a": 1}], "sentence": ["So it is."], "bundle_version": 7}
@@ -183,6 +197,7 @@ def test_a_row_that_cannot_be_explained_is_the_clients_fault(beside, served):
 
 def test_more_at_once_than_may_be_are_refused_and_a_place_is_free_again_after_each(beside, served):
     beside.may_answer.clear()
+    refused = EXPLAIN_REFUSED._value.get()
 
     async def ask(handover: Handover) -> None:
         def one() -> Coroutine[Any, Any, Any]:
@@ -194,6 +209,7 @@ def test_more_at_once_than_may_be_are_refused_and_a_place_is_free_again_after_ea
         with pytest.raises(ExplainerAwayError, match="Too many") as raised:
             await one()
         assert raised.value.retry_after_s == 1
+        assert EXPLAIN_REFUSED._value.get() == refused + 1
         beside.may_answer.set()
         await asyncio.gather(*waiting)
         beside.status = 500
