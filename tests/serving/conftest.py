@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,18 +10,14 @@ from pathlib import Path
 import pytest
 
 from cryptosentinel.bundle import Bundle
-from cryptosentinel.config import Settings, StorageSettings, load_settings
+from cryptosentinel.config import StorageSettings
 from cryptosentinel.storage import ModelRegistry, open_storage
 from serving import PredictorProcess, ServedPredictor, start_predictor
+from serving.state import PredictorState
 from tests.serving.builders import make_random_walk, make_trained
+from tests.serving.processes import serve_folder, settings_for, wait_for_line
 
 MARKET = "test"
-
-
-def settings_for(home: Path, **serving: object) -> Settings:
-    """Settings of a predictor on free ports."""
-    group = {"http_port": 0, "grpc_port": 0, "reload_s": 0.1} | serving
-    return load_settings(environ={}, overrides={"home": str(home), "serving": group})
 
 
 @dataclass
@@ -66,3 +63,27 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         ServedPredictor(process.url, "cryptosentinel") as client,
     ):
         yield Running(process, registry, bundles, home, client)
+
+
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A trained bundle's folder."""
+    return make_trained(tmp_path_factory.mktemp("served") / "bundle").path
+
+
+@pytest.fixture
+def serve(bundle: Path, tmp_path: Path) -> Iterator[Callable[..., tuple[subprocess.Popen[str], PredictorState]]]:
+    """Starts a predictor, and gives it with its state once it answers."""
+    children: list[subprocess.Popen[str]] = []
+
+    def start(**serving: object) -> tuple[subprocess.Popen[str], PredictorState]:
+        child = serve_folder(bundle, tmp_path / "state.json", log_level="debug", **serving)
+        children.append(child)
+        wait_for_line(child, "grpc")  # the line with its addresses
+        return child, PredictorState.model_validate_json((tmp_path / "state.json").read_text())
+
+    yield start
+    for child in children:
+        if child.poll() is None:
+            child.kill()
+        child.communicate()

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import signal
-import subprocess
 import threading
-from collections.abc import Callable, Coroutine, Iterator
-from pathlib import Path
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import grpc
@@ -18,35 +15,11 @@ import pytest
 from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
 from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceStub
 
-from tests.serving.builders import instances, make_trained
+from tests.serving.builders import instances
 from tests.serving.test_operations import MODEL, PREDICT, infer_request
-from tests.serving.test_process import serve_folder, wait_for_line
 
 OUT_OF_TIME = "timeout graceful shutdown exceeded"  # what uvicorn says when it waited in vain
 READY = f"/v2/models/{MODEL}/ready"
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_trained(tmp_path_factory.mktemp("ending") / "bundle").path
-
-
-@pytest.fixture
-def serve(bundle: Path, tmp_path: Path) -> Iterator[Callable[..., tuple[subprocess.Popen[str], dict[str, Any]]]]:
-    """Starts a predictor, and gives it with its state once it answers."""
-    children: list[subprocess.Popen[str]] = []
-
-    def start(**serving: object) -> tuple[subprocess.Popen[str], dict[str, Any]]:
-        child = serve_folder(bundle, tmp_path / "state.json", log_level="debug", **serving)
-        children.append(child)
-        wait_for_line(child, "grpc")  # the line with its addresses
-        return child, json.loads((tmp_path / "state.json").read_text())
-
-    yield start
-    for child in children:
-        if child.poll() is None:
-            child.kill()
-        child.communicate()
 
 
 async def rest_client(url: str, count: int, answered: list[int]) -> None:
@@ -89,8 +62,8 @@ def test_told_to_end_under_load_it_answers_all_it_accepted(serve, workers):
     over_grpc: list[list[grpc.StatusCode]] = [[] for _ in range(4)]
 
     async def load() -> None:
-        clients = [rest_client(state["url"], 300 if n % 2 else 1, answered) for n, answered in enumerate(rest)]
-        clients += [grpc_client(state["grpc"], 300 if n % 2 else 1, answered) for n, answered in enumerate(over_grpc)]
+        clients = [rest_client(state.url, 300 if n % 2 else 1, answered) for n, answered in enumerate(rest)]
+        clients += [grpc_client(state.grpc, 300 if n % 2 else 1, answered) for n, answered in enumerate(over_grpc)]
         running = asyncio.gather(*clients)
         async with asyncio.timeout(200):
             while not all(len(answered) >= 3 for answered in (*rest, *over_grpc)):
@@ -114,7 +87,7 @@ def test_told_to_end_it_is_not_ready_but_alive_and_still_answers(serve):
     child, state = serve()
 
     async def probe() -> list[int]:
-        async with httpx.AsyncClient(transport=httpx.AsyncHTTPTransport(), base_url=state["url"]) as client:
+        async with httpx.AsyncClient(transport=httpx.AsyncHTTPTransport(), base_url=state.url) as client:
             child.send_signal(signal.SIGTERM)
 
             async def draining() -> bool:
@@ -131,8 +104,8 @@ def test_told_to_end_it_is_not_ready_but_alive_and_still_answers(serve):
 
 def test_an_idle_connection_does_not_keep_it_from_ending(serve):
     child, state = serve()
-    with httpx.Client(transport=httpx.HTTPTransport()) as client, grpc.insecure_channel(state["grpc"]) as channel:
-        client.get(state["url"] + READY)
+    with httpx.Client(transport=httpx.HTTPTransport()) as client, grpc.insecure_channel(state.grpc) as channel:
+        client.get(state.url + READY)
         GRPCInferenceServiceStub(channel).ServerLive(pb.ServerLiveRequest())
         child.send_signal(signal.SIGTERM)
         assert child.wait(30) == 0
@@ -143,9 +116,9 @@ def test_a_second_signal_ends_it_at_once(serve):
     child, state = serve()
 
     async def stuck() -> None:
-        _, writer = await asyncio.open_connection("127.0.0.1", int(state["url"].rsplit(":")[-1]))
+        _, writer = await asyncio.open_connection("127.0.0.1", int(state.url.rsplit(":")[-1]))
         writer.write(b"POST /v1/models/x:predict HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n")  # and no body
-        async with httpx.AsyncClient(transport=httpx.AsyncHTTPTransport(), base_url=state["url"]) as client:
+        async with httpx.AsyncClient(transport=httpx.AsyncHTTPTransport(), base_url=state.url) as client:
             child.send_signal(signal.SIGINT)
 
             async def draining() -> bool:
@@ -157,46 +130,3 @@ def test_a_second_signal_ends_it_at_once(serve):
 
     asyncio.run(stuck())
     assert OUT_OF_TIME not in child.stderr.read()
-
-
-def test_workers_count_together_and_one_that_dies_is_replaced(serve):
-    from tests.serving.test_operations import requests, scraped
-
-    child, state = serve(workers=2)
-    ask = {"json": {"instances": instances(1)}, "trust_env": False, "timeout": 30}
-    workers = psutil_children(child.pid)
-    assert len(workers) == 2
-    assert {httpx.post(state["url"] + PREDICT, **ask).status_code for _ in range(40)} == {200}
-    for _ in range(5):  # whoever is asked
-        samples = scraped(state["url"])
-        assert samples[requests("v1", "ok")] == 40
-        assert samples["cryptosentinel_forecast_rows_total",] == 40
-        assert samples["cryptosentinel_bundle_version",] == -1
-        assert samples["request_predict_seconds_count", MODEL] == 40
-        assert samples["cryptosentinel_requests_in_flight", "v1"] == 0
-    os.kill(workers[0], signal.SIGKILL)
-    assert "exit_code=-9" in wait_for_line(child, "worker_died")
-    assert {httpx.post(state["url"] + PREDICT, **ask).status_code for _ in range(10)} == {200}  # of the other
-    wait_for_line(child, "worker_ready")
-    assert len(set(psutil_children(child.pid)) - set(workers)) == 1
-    assert scraped(state["url"])[requests("v1", "ok")] == 50
-    with grpc.insecure_channel(state["grpc"]) as channel:
-        assert (
-            GRPCInferenceServiceStub(channel).ServerLive(pb.ServerLiveRequest(), wait_for_ready=True, timeout=30).live
-        )
-    child.terminate()
-    assert child.wait(30) == 0
-
-
-def test_workers_that_cannot_start_end_their_parent(bundle, tmp_path):
-    child = serve_folder(tmp_path / "nowhere", tmp_path / "state.json", workers=2)
-    _, said = child.communicate(timeout=60)
-    assert child.returncode == 1
-    assert "is no bundle" in said
-    assert not (tmp_path / "state.json").exists()
-
-
-def psutil_children(pid: int) -> list[int]:
-    import psutil
-
-    return sorted(process.pid for process in psutil.Process(pid).children())

@@ -26,9 +26,8 @@ from serving.bundles import load_served
 from serving.middleware import Operations
 from serving.predictor import ForecastModel
 from tests.serving.builders import instances, make_random_walk
-from tests.serving.conftest import settings_for
+from tests.serving.processes import REPOSITORY, run_python, settings_for, wait_for_line
 from tests.serving.test_operations import PREDICT, ask, echo
-from tests.serving.test_process import REPOSITORY, run_python, wait_for_line
 
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 

@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import sys
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -15,28 +14,8 @@ from cryptosentinel.errors import ServingError
 from serving import process, running_predictor, server, start_predictor
 from serving.state import read_state, remove_state, state_path, write_state
 from tests.serving.builders import instances, make_random_walk
-from tests.serving.conftest import MARKET, settings_for
-
-REPOSITORY = Path(__file__).parents[2]
-
-
-def serve_folder(
-    bundle: Path, state: Path, *more: str, log_level: str = "info", **serving: object
-) -> subprocess.Popen[str]:
-    settings = settings_for(bundle.parent, **serving).model_copy(update={"log_level": log_level}).public_json()
-    command = [sys.executable, "-m", "serving.server", "--settings", settings, "--bundle", str(bundle)]
-    return subprocess.Popen([*command, "--state", str(state), *more], stderr=subprocess.PIPE, text=True, cwd=REPOSITORY)
-
-
-def run_python(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, cwd=REPOSITORY, check=False)
-
-
-def wait_for_line(child: subprocess.Popen[str], word: str) -> str:
-    for line in child.stderr:
-        if word in line:
-            return line
-    raise AssertionError(f"it ended without saying {word}")
+from tests.serving.conftest import MARKET
+from tests.serving.processes import run_python, serve_folder, settings_for, wait_for_line
 
 
 def test_it_leaves_its_address_while_it_answers(running):
