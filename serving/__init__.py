@@ -7,12 +7,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from serving.client import ServedPredictor, predictor_for
+    from serving.client import BarsAnswer, Explained, ServedPredictor, predictor_for
     from serving.info import ModelInfo
     from serving.predictor import ForecastModel
     from serving.process import PredictorProcess, running_predictor, start_predictor
 
 __all__ = [
+    "BarsAnswer",
+    "Explained",
     "ForecastModel",
     "ModelInfo",
     "PredictorProcess",
@@ -23,6 +25,8 @@ __all__ = [
 ]
 
 _LAZY = {
+    "BarsAnswer": "client",
+    "Explained": "client",
     "ForecastModel": "predictor",
     "ModelInfo": "info",
     "PredictorProcess": "process",

@@ -16,6 +16,7 @@ from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from cryptosentinel.bundle import BLEND, PROBABILITIES, Inference, Manifest
@@ -90,6 +91,18 @@ def request_of(rows: Rows, model_name: str) -> InferRequest:
     second = (SCALE_FEATURE, rows.volatility) if rows.features is None else (FEATURES, rows.features)
     inputs = [InferInput(name, list(a.shape), "FP64", a.ravel().tolist()) for name, a in ((CLOSE, rows.close), second)]
     return InferRequest(model_name, inputs, request_id=str(uuid.uuid4()), parameters={SPEC_HASH: rows.spec_hash})
+
+
+def request_of_bars(bars: pd.DataFrame, model_name: str, interval: str | None = None) -> InferRequest:
+    """The request that asks for one row of raw bars; `interval` is what they are, where that is to be checked."""
+    opened_ms = bars["timestamp"].astype("datetime64[ms, UTC]").astype(np.int64)
+    columns = [opened_ms, *(bars[name].astype(np.float64) for name in VALUES)]
+    inputs = [
+        InferInput(tensor.name, [len(bars)], tensor.datatype, column.tolist())
+        for tensor, column in zip(BAR_TENSORS, columns, strict=True)
+    ]
+    parameters = {} if interval is None else {INTERVAL: interval}
+    return InferRequest(model_name, inputs, request_id=str(uuid.uuid4()), parameters=parameters)
 
 
 def asked_of(request: InferRequest, manifest: Manifest, *, now: datetime) -> Asked:

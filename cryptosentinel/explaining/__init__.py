@@ -10,6 +10,7 @@ from cryptosentinel.explaining.records import (
     Importances,
     LocalModel,
 )
+from cryptosentinel.explaining.tables import contribution_tables, local_tables
 from cryptosentinel.explaining.words import sentence
 
 __all__ = [
@@ -21,5 +22,7 @@ __all__ = [
     "Explanation",
     "Importances",
     "LocalModel",
+    "contribution_tables",
+    "local_tables",
     "sentence",
 ]

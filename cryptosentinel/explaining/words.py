@@ -9,7 +9,7 @@ from cryptosentinel.bundle import FLAT
 from cryptosentinel.explaining.records import DIRECTION_TARGET, FORECAST, SPREAD_TARGET, Explanation
 from cryptosentinel.features import FEATURES
 
-_DESCRIPTIONS = {feature.name: feature.description for feature in FEATURES}
+DESCRIPTIONS = {feature.name: feature.description for feature in FEATURES}
 # A contribution is not worth words where another is so many times its size.
 _DWARFED = 0.1
 
@@ -30,13 +30,13 @@ def _price(explanation: Explanation) -> str:
             else "nothing has been learnt yet"
         )
         return f"The price forecast is that it stays at {price}: {why}."
-    reasons = _reasons(forecast.price_contributions, "up", "down", lambda each: f"{each:+,.{_digits(explanation)}f}")
+    reasons = _reasons(forecast.price_contributions, "up", "down", lambda each: f"{each:+,.{digits(explanation)}f}")
     return f"The price is forecast to {'rise' if change > 0 else 'fall'} by {abs(change):.3%} to {price}{reasons}."
 
 
 def _range(explanation: Explanation) -> str:
-    digits = _digits(explanation)
-    low, high = (f"{price:,.{digits}f}" for price in (explanation.lower_80, explanation.upper_80))
+    places = digits(explanation)
+    low, high = (f"{price:,.{places}f}" for price in (explanation.lower_80, explanation.upper_80))
     widened = ""
     if explanation.outlying:
         widened = f", widened {explanation.widening:.2g} times since the market is unlike anything trained on"
@@ -69,7 +69,7 @@ def _reasons(
         word = more if each > 0 else less
         if each and abs(each) >= least and word not in chosen:
             shown = f" ({figure(each)})" if figure else ""
-            chosen[word] = f'{word} most by "{_DESCRIPTIONS.get(name, name)}"{shown}'
+            chosen[word] = f'{word} most by "{DESCRIPTIONS.get(name, name)}"{shown}'
     return f", {' and '.join(chosen.values())}" if chosen else ""
 
 
@@ -79,8 +79,9 @@ def _is_trained(explanation: Explanation) -> bool:
 
 
 def _money(price: float, explanation: Explanation) -> str:
-    return f"{price:,.{_digits(explanation)}f} {explanation.currency.upper()}"
+    return f"{price:,.{digits(explanation)}f} {explanation.currency.upper()}"
 
 
-def _digits(explanation: Explanation) -> int:
+def digits(explanation: Explanation) -> int:
+    """How many digits behind the point prices of this size are given."""
     return 2 if explanation.close >= 10 else 6

@@ -13,11 +13,11 @@ from cryptosentinel.predicting.describe import (
     made_by,
     record,
 )
-from cryptosentinel.predicting.forecasts import abstention, forecast_frame
+from cryptosentinel.predicting.forecasts import abstention, forecast_frame, newest_rows
 from cryptosentinel.predicting.predictor import Answer, BundlePredictor, Predictor, Rows, answer_with
 from cryptosentinel.predicting.refusals import Abstention, expired_model, stale_features
 from cryptosentinel.predicting.settling import outcomes
-from cryptosentinel.predicting.step import PredictReport, predict
+from cryptosentinel.predicting.step import PredictReport, current_forecast, predict
 
 __all__ = [
     "ENOUGH_OUTCOMES",
@@ -31,6 +31,7 @@ __all__ = [
     "Rows",
     "abstention",
     "answer_with",
+    "current_forecast",
     "describe_forecast",
     "evidence",
     "expired_model",
@@ -40,6 +41,7 @@ __all__ = [
     "is_coin",
     "is_outlying",
     "made_by",
+    "newest_rows",
     "outcomes",
     "predict",
     "record",

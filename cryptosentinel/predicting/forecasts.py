@@ -41,7 +41,7 @@ def make_forecast(
         ServingError: the predictor is away, or answers something that is not a forecast.
         SpecMismatchError: its bundle was built for other features.
     """
-    question = _question(store, spec, asset, settings, now=now)
+    question = newest_rows(store, spec, asset, settings, now=now)
     if isinstance(question, Abstention):
         return question
     made_at, rows = question
@@ -70,15 +70,15 @@ def abstention(
         data_end: of the champion, as `Answer.data_end`.
         now: the time.
     """
-    question = _question(store, spec, asset, settings, now=now)
+    question = newest_rows(store, spec, asset, settings, now=now)
     refusal = question if isinstance(question, Abstention) else expired_model(data_end, settings, now=now)
     return refusal.reason if refusal else ""
 
 
-def _question(
+def newest_rows(
     store: FeatureStore, spec: FeatureSpec, asset: str, settings: ForecastSettings, *, now: datetime
 ) -> tuple[datetime, Rows] | Abstention:
-    """The newest bar's close and what a predictor is asked about it, or why nothing can be asked."""
+    """When the newest bar closed and what a predictor is asked about it (one row), or why nothing can be asked."""
     newest = store.last_timestamp(asset, spec.hash)
     if newest is None:
         return NO_FEATURES

@@ -57,22 +57,34 @@ def predict(
     settled = settle_due(storage.log, storage.features, asset, spec.interval, settings.forecast, now=now)
     forecast, abstained, adjusted, failure = None, "", None, None
     try:
-        made = make_forecast(storage.features, predictor, spec, asset, settings.forecast, now=now)
+        made = current_forecast(storage, predictor, spec, settings, now=now)
     except (ServingError, BundleError) as error:
         failure = error
     else:
         if isinstance(made, Abstention):
             abstained = made.reason
         else:
-            made, adjusted = adjust(made, storage.log, settings.forecast)
-            storage.log.write_forecasts(made)
-            forecast = _as_logged(storage.log, made.iloc[0])
+            rows, adjusted = made
+            storage.log.write_forecasts(rows)
+            forecast = _as_logged(storage.log, rows.iloc[0])
     alerts = check_alerts(
         storage.log, storage.features, asset, spec.hash, spec.interval, settings.alerts, forecast, now=now
     )
     if failure is not None:
         raise failure
     return PredictReport(forecast, abstained, adjusted, settled, alerts)
+
+
+def current_forecast(
+    storage: Storage, predictor: Predictor, spec: FeatureSpec, settings: Settings, *, now: datetime
+) -> tuple[pd.DataFrame, Adjusted] | Abstention:
+    """What `predict` would log now, as one row, and what its quantiles rest on; or why nothing. Nothing is stored.
+
+    Raises:
+        ServingError: as `predict`; likewise `SpecMismatchError`.
+    """
+    made = make_forecast(storage.features, predictor, spec, settings.market.asset, settings.forecast, now=now)
+    return made if isinstance(made, Abstention) else adjust(made, storage.log, settings.forecast)
 
 
 def adjust(forecast: pd.DataFrame, log: ForecastLog, settings: ForecastSettings) -> tuple[pd.DataFrame, Adjusted]:
