@@ -131,7 +131,15 @@ def _table(shown: _Sum, explanation: Explanation, top: int) -> Table:
 def _grid(title: str, rows: Iterable[tuple[str, str, str, float | None]]) -> Table:
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, show_header=False)
+    table = Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        box=None,
+        pad_edge=False,
+        show_header=False,
+        min_width=len(title),
+    )
     table.add_column(justify="right", no_wrap=True)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")

@@ -16,16 +16,18 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
+import numpy as np
 import psutil
 import pytest
 
 from cryptosentinel.bundle import BLEND, Bundle
 from cryptosentinel.config import StorageSettings
+from cryptosentinel.predicting import Rows
 from cryptosentinel.storage import ModelRegistry, open_storage
-from serving import commands, start_predictor
+from serving import ServedPredictor, commands, start_predictor
 from serving.explainer.process import ExplainerProcess, start_explainer, with_explainer
 from tests.forecasting.builders import evaluate_parts, make_bundle, make_dataset, make_settings, train_all
-from tests.serving.builders import SPEC, make_random_walk
+from tests.serving.builders import SCALE_COLUMN, SPEC, make_random_walk
 from tests.serving.conftest import MARKET, settings_for
 
 REPOSITORY = Path(__file__).parents[2]
@@ -134,6 +136,17 @@ def test_several_rows_are_explained_in_order(both):
     answer = both.explained(instances=instances)
     assert [explanation["close"] for explanation in answer["explanations"]] == closes
     assert len(answer["sentence"]) == 16
+
+
+def test_the_client_has_the_same_explanation(both):
+    told = both.explained(lime=True)
+    (instance,) = both.body["instances"]
+    features = np.array([list(instance["features"].values())])
+    rows = Rows(np.array([instance["close"]]), features[:, SCALE_COLUMN], features, SPEC.hash)
+    with ServedPredictor(both.url, "cryptosentinel", explain_timeout_s=PATIENCE_S) as client:
+        explained = client.explain(rows, lime=True)
+    assert [each.model_dump(mode="json") for each in explained.explanations] == told["explanations"]
+    assert (explained.sentence, explained.bundle_version) == (told["sentence"], told["bundle_version"])
 
 
 def test_no_header_of_a_request_is_answered(both):
