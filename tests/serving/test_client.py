@@ -152,7 +152,7 @@ def test_a_server_that_is_not_ready_is_asked_again():
 
 def test_a_server_that_stays_unready_is_told():
     busy = (503, '{"error": "It has no bundle yet."}')
-    with stub(busy) as url, ServedPredictor(url, "m", timeout_s=0.2) as client, pytest.raises(ServingError) as raised:
+    with stub(busy) as url, ServedPredictor(url, "m", timeout_s=2) as client, pytest.raises(ServingError) as raised:
         client.info()
     assert "It has no bundle yet" in raised.value.message
 
