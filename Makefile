@@ -27,8 +27,8 @@ place = head -n 1 $(1)/.state 2>/dev/null
 count = grep -c '==' $(1)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-drift environment drift-environment run doctor test lint format bench compile lock clean \
-        images kind-up kind-down
+.PHONY: help setup setup-drift environment drift-environment run doctor test lint format bench bench-serving compile lock \
+        clean images kind-up kind-down
 
 ##@ Use
 run: setup ## Run everything on this machine: bars, features, training, predictor, dashboard
@@ -62,6 +62,9 @@ format: setup ## Format the code, and mend what ruff can mend
 bench: setup ## Run the benchmarks; ARGS=benchmarks/NAME.py runs one
 	@[ -n "$(BENCHMARKS)" ] || { echo "Not yet: there are no benchmarks." >&2; exit 1; }
 	@for script in $(or $(ARGS),$(BENCHMARKS)); do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+bench-serving: setup ## Measure the predictor beside an empty and a naive one; ARGS=--quick tries it
+	@$(BIN)/python benchmarks/bench_serving.py $(ARGS)
 
 compile: setup ## Compile the pipelines into manifests/pipelines
 	@$(BIN)/cryptosentinel pipelines compile
@@ -125,7 +128,7 @@ drift-environment:
 help: ## Show this help
 	@echo "CryptoSentinel. Usage: make TARGET [VARIABLE=value]"
 	@awk '/^##@ / { print "\n" substr($$0, 5) ":" } \
-	  /^[a-zA-Z-]+ *[?:][^#]*## / { name = $$1; sub(/:$$/, "", name); sub(/^[^#]*## /, ""); printf "  %-12s %s\n", name, $$0 }' \
+	  /^[a-zA-Z-]+ *[?:][^#]*## / { name = $$1; sub(/:$$/, "", name); sub(/^[^#]*## /, ""); printf "  %-13s %s\n", name, $$0 }' \
 	  $(firstword $(MAKEFILE_LIST))
 
 ##@ Variables
