@@ -43,10 +43,22 @@ async def http(host: str, port: int, request: bytes, tally: Tally) -> None:
     while (sent := time.perf_counter()) < tally.end:
         writer.write(request)
         head = await reader.readuntil(b"\r\n\r\n")
-        begin = head.lower().index(b"content-length:") + 15
-        body = await reader.readexactly(int(head[begin : head.index(b"\r", begin)]))
+        body = await body_after(head.lower(), reader)
         tally.add(sent, "" if head.startswith(OK) else f"{head[:40]!r} {body[:300]!r}")
     writer.close()
+
+
+async def body_after(head: bytes, reader: asyncio.StreamReader) -> bytes:
+    """What follows a head; KServe's binary answers come in chunks."""
+    _, told, length = head.partition(b"\r\ncontent-length:")
+    if told:
+        return await reader.readexactly(int(length[: length.index(b"\r")]))
+    chunks = []
+    while size := int(await reader.readuntil(b"\r\n"), 16):
+        chunks.append(await reader.readexactly(size))
+        await reader.readexactly(2)
+    await reader.readexactly(2)
+    return b"".join(chunks)
 
 
 async def grpc(host: str, port: int, request: bytes, tally: Tally) -> None:
