@@ -21,7 +21,8 @@ from serving.bundles import Served, load_served
 from serving.handover import ExplainerAwayError, Handover, handover_for, split_request
 from serving.metrics import EXPLAIN_REFUSED
 from serving.predictor import ForecastModel, NotServingYet
-from tests.serving.builders import instances, make_rows, make_trained
+from tests.builders import make_random_bars
+from tests.serving.builders import COUNT, instances, make_rows, make_trained
 
 GOOD = json.dumps({"explanations": [{"a": 1}], "sentence": ["So it is."], "bundle_version": 99})
 
@@ -325,6 +326,17 @@ def test_good_rows_are_handed_over(served):
     (first, second) = handover.handed
     assert first[0].features.tolist() == make_rows(3).features.tolist()
     assert (first[1], first[2], second[2]) == (served, False, True)
+
+
+def test_bars_are_featurized_before_they_are_handed_over(served):
+    handover, bars = Recorded(), make_random_bars(600)
+    model = ForecastModel("m", handover=handover)
+    model.serve(served)
+    names = ["open", "high", "low", "close", "volume"]
+    sent = bars[names].assign(timestamp=[time.isoformat() for time in bars["timestamp"]]).to_dict("records")
+    ask_model(model, {"bars": sent, "lime": True})
+    ((rows, _, lime),) = handover.handed
+    assert (rows.features.shape, rows.close.tolist(), lime) == ((1, COUNT), [bars["close"].iloc[-1]], True)
 
 
 def test_explanations_that_are_off_are_unavailable(served):
