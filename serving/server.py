@@ -19,7 +19,7 @@ import socket
 import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from cryptosentinel.config import Settings, load_settings
 from cryptosentinel.errors import CryptoSentinelError, ServingError
@@ -33,18 +33,6 @@ GRACE_S = 10  # for requests that were accepted when the process is told to end
 Background = Callable[[], Coroutine[Any, Any, None]]
 
 
-class Worker(NamedTuple):
-    """One of several processes that answer REST from one socket.
-
-    Attributes:
-        number: the first, 0, answers gRPC as well.
-        listener: the socket's descriptor, which the process inherited.
-    """
-
-    number: int
-    listener: int
-
-
 def run_predictor(
     settings: Settings,
     *,
@@ -54,7 +42,7 @@ def run_predictor(
     market: str = "",
     state: Path | None = None,
     parent_pid: int | None = None,
-    worker: Worker | None = None,
+    worker: int | None = None,
 ) -> None:
     """Serves until SIGTERM or SIGINT; accepted requests are answered before it ends.
 
@@ -68,7 +56,7 @@ def run_predictor(
         market: see `store_root`.
         state: a file to write once it answers, and to remove at the end.
         parent_pid: end when this process, which started us, is gone.
-        worker: which of several this process is.
+        worker: which of several processes this is; gRPC is answered by the first, 0.
 
     Raises:
         ServingError: an address cannot be listened on.
@@ -77,20 +65,23 @@ def run_predictor(
         StorageError: the registry cannot be read.
     """
     logs.configure(settings.log_level, settings.serving.log_format)
+    host, http_port = settings.serving.host, settings.serving.http_port
     if worker is None:
-        listener = _listen(settings.serving.host, settings.serving.http_port, "serving.http_port")
+        listener = _listen(host, http_port, "serving.http_port")
         # gRPC opens its own; only to say it early and clearly, and to know the port before the workers do.
-        with _listen(settings.serving.host, settings.serving.grpc_port, "serving.grpc_port") as free:
+        with _listen(host, settings.serving.grpc_port, "serving.grpc_port") as free:
             grpc_port = free.getsockname()[1]
         if settings.serving.workers > 1:
-            served = _arguments(settings, grpc_port, bundle, bundle_version, store_root, market)
-            workers = Workers(served, settings.serving.workers, listener, GRACE_S + 5, state, parent_pid)
+            ports = {"http_port": listener.getsockname()[1], "grpc_port": grpc_port}
+            listener.close()  # it was free
+            served = _arguments(settings, ports, bundle, bundle_version, store_root, market)
+            workers = Workers(
+                served, settings.serving.workers, (host, ports["http_port"]), GRACE_S + 5, state, parent_pid
+            )
             if exit_code := workers.run():
                 raise SystemExit(exit_code)
             return
         os.environ.pop(MULTIPROCESS_FOLDER, None)  # there is nothing to add up
-    else:
-        listener = _inherited(worker.listener)
 
     from serving import tracing
     from serving.bundles import ChampionFollower, load_served
@@ -113,8 +104,9 @@ def run_predictor(
         raise ServingError("There is nothing to serve: neither a bundle folder nor a registry was named.")
     if parent_pid is not None:
         background.append(lambda: _end_with(parent_pid))
-    number = None if worker is None else worker.number
-    server = ForecastServer(model, settings.serving, listener, state, background, grace_s=GRACE_S, worker=number)
+    if worker is not None:  # not before it can answer: the kernel shares connections out among those that listen
+        listener = _listen(host, http_port, "serving.http_port", shared=True)
+    server = ForecastServer(model, settings.serving, listener, state, background, grace_s=GRACE_S, worker=worker)
     provider = tracing.start() if settings.serving.tracing else None
     try:
         server.start([model])
@@ -136,7 +128,6 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--state", type=Path, help="write this file once it answers")
     parser.add_argument("--parent-pid", type=int, help="end when this process is gone")
     parser.add_argument("--worker", type=int, help=argparse.SUPPRESS)
-    parser.add_argument("--listener", type=int, help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
     if (given.bundle is None) == (given.store_root is None):
         parser.error("name either --bundle or --store-root")
@@ -154,7 +145,7 @@ def main(arguments: list[str] | None = None) -> int:
             market=given.market,
             state=given.state,
             parent_pid=given.parent_pid,
-            worker=None if given.worker is None else Worker(given.worker, given.listener),
+            worker=given.worker,
         )
     except CryptoSentinelError as error:
         log.error(logs.FAILED, extra=fields(error=str(error)))  # noqa: TRY400 (it explains itself)
@@ -164,10 +155,12 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _listen(host: str, port: int, setting: str) -> socket.socket:
+def _listen(host: str, port: int, setting: str, *, shared: bool = False) -> socket.socket:
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        return _inherited(socket.create_server((host, port), family=family).detach(), family)
+        opened = socket.create_server((host, port), family=family, reuse_port=shared)
+        # By this number asyncio knows TCP, and sends answers at once: else each waits 40 ms for another packet.
+        return socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP, fileno=opened.detach())
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise ServingError(
@@ -180,21 +173,16 @@ def _listen(host: str, port: int, setting: str) -> socket.socket:
         ) from error
 
 
-def _inherited(descriptor: int, family: int = -1) -> socket.socket:
-    """By this number asyncio knows TCP, and sends answers at once: else each waits 40 ms for another packet."""
-    return socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP, fileno=descriptor)
-
-
 def _arguments(
     settings: Settings,
-    grpc_port: int,
+    ports: dict[str, int],
     bundle: Path | None,
     bundle_version: int | None,
     store_root: Path | None,
     market: str,
 ) -> list[str]:
     """Of the command line of a worker."""
-    serving = settings.serving.model_copy(update={"grpc_port": grpc_port})
+    serving = settings.serving.model_copy(update=ports)
     arguments = ["--settings", settings.model_copy(update={"serving": serving}).public_json()]
     if bundle is not None:
         arguments += ["--bundle", str(bundle)]

@@ -1,4 +1,7 @@
-"""Several processes that answer REST from one listening socket, and their parent.
+"""Several processes that answer REST on one port, and their parent.
+
+Each worker listens for itself once it has its bundle, and the kernel shares connections out among them. (Of one socket
+that all inherit, whichever is awake takes every connection that waits.)
 
 The parent answers nothing and imports no KServe. It starts the workers, starts one again that died, and ends all of
 them when it is told to. Only the first answers gRPC.
@@ -52,7 +55,7 @@ class Workers:
     Attributes:
         arguments: of `python -m serving.server`, for each worker.
         count: how many.
-        listener: the socket that they share.
+        address: the host and port that they share.
         grace_s: how long they may take to end.
         state: a file to write once all of them answer, and to remove at the end.
         parent_pid: end when this process, which started us, is gone.
@@ -60,7 +63,7 @@ class Workers:
 
     arguments: list[str]
     count: int
-    listener: socket.socket
+    address: tuple[str, int]
     grace_s: float
     state: Path | None = None
     parent_pid: int | None = None
@@ -70,14 +73,17 @@ class Workers:
 
     def run(self) -> int:
         """Returns the exit code once all have ended: that of one that cannot start, 1 where one did not end in time."""
-        with tempfile.TemporaryDirectory(prefix="cryptosentinel-workers-") as folder, _on_signals(self._stop):
+        with (
+            tempfile.TemporaryDirectory(prefix="cryptosentinel-workers-") as folder,
+            _reserved(self.address),
+            _on_signals(self._stop),
+        ):
             self._counts = Path(folder) / "metrics"
             self._counts.mkdir()
             self._workers = [_Worker(n, Path(folder) / f"worker-{n}.json") for n in range(self.count)]
             try:
                 exit_code = self._watch()
             finally:
-                self.listener.close()
                 all_ended = self._end()
                 if self.state is not None:
                     remove_state(self.state)
@@ -103,13 +109,11 @@ class Workers:
         return 0
 
     def _start(self, worker: _Worker) -> None:
-        descriptor = self.listener.fileno()
-        own = ["--worker", str(worker.number), "--listener", str(descriptor), "--state", str(worker.state)]
+        own = ["--worker", str(worker.number), "--state", str(worker.state)]
         worker.process = subprocess.Popen(
             [sys.executable, "-m", "serving.server", *self.arguments, *own, "--parent-pid", str(os.getpid())],
             env=os.environ | {MULTIPROCESS_FOLDER: str(self._counts)},
             stdin=subprocess.DEVNULL,
-            pass_fds=[descriptor],
             process_group=0,  # Ctrl-C reaches us alone
         )
         worker.started_at = time.monotonic()
@@ -162,6 +166,16 @@ def _pid_in(state: Path) -> int | None:
         return PredictorState.model_validate_json(state.read_text(encoding="utf-8")).pid
     except FileNotFoundError:
         return None
+
+
+@contextmanager
+def _reserved(address: tuple[str, int]) -> Iterator[None]:
+    """Keeps the port from others while no worker listens; a socket that only has the address gets no connections."""
+    with socket.socket(socket.AF_INET6 if ":" in address[0] else socket.AF_INET) as held:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        held.bind(address)
+        yield
 
 
 @contextmanager

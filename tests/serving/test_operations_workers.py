@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
+from contextlib import ExitStack
+from urllib.parse import urlsplit
 
 import grpc
 import httpx
@@ -44,6 +47,20 @@ def test_workers_count_together_and_one_that_dies_is_replaced(serve):
         )
     child.terminate()
     assert child.wait(30) == 0
+
+
+def test_connections_opened_at_once_are_shared_out(serve):
+    child, state = serve(workers=2)
+    address = urlsplit(state.url)
+    workers = [psutil.Process(pid) for pid in workers_of(child.pid)]
+    before = [worker.num_fds() for worker in workers]
+    taken = [0, 0]
+    with ExitStack() as opened:
+        for _ in range(40):
+            opened.enter_context(socket.create_connection((address.hostname, address.port)))
+        while sum(taken) < 40:
+            taken = [worker.num_fds() - had for worker, had in zip(workers, before, strict=True)]
+    assert min(taken) > 5
 
 
 def test_workers_that_cannot_start_end_their_parent(bundle, tmp_path):
