@@ -151,7 +151,9 @@ class Explainer:
         with np.errstate(over="ignore", invalid="ignore"):
             answer = self.bundle.infer(row[None], np.array([close]))
         prices = np.array([answer.predicted_price, *answer.by_model.values()])
-        if not ((prices >= _LOWEST) & (prices <= _HIGHEST)).all() or not np.isfinite(answer.quantiles).all():
+        known = (prices >= _LOWEST).all() and (prices <= _HIGHEST).all() and np.isfinite(answer.quantiles).all()
+        # Far enough from any market, models say a volatility whose logarithm single precision cannot give back.
+        if not known or (self._spread and not answer.sigma[0] >= _LOWEST):
             raise UserInputError("The row has no finite forecast: its values are far from any market's. Check them.")
         return answer
 

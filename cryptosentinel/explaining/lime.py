@@ -36,7 +36,7 @@ def local_models(bundle: Bundle, background: Array, row: Array, *, seed: int) ->
         seed: of the draw.
 
     Raises:
-        UserInputError: not all of the bundle's answers there are finite.
+        UserInputError: not all of the bundle's answers there are finite, or the row lies too far out to draw around it.
     """
     from lime.lime_tabular import LimeTabularExplainer
 
@@ -59,9 +59,14 @@ def local_models(bundle: Bundle, background: Array, row: Array, *, seed: int) ->
         explainer = LimeTabularExplainer(  # a new one each time: one that has drawn before draws something else
             background, mode="regression", discretize_continuous=False, sample_around_instance=True, random_state=seed
         )
-        local: Any = explainer.explain_instance(
-            row, partial(ask, name=name), num_features=FEATURES, num_samples=SAMPLES
-        )
+        try:
+            local: Any = explainer.explain_instance(
+                row, partial(ask, name=name), num_features=FEATURES, num_samples=SAMPLES
+            )
+        except ValueError as error:  # rounding leaves no drawn row near one so far out
+            raise UserInputError(
+                "Around this row no linear model fits: its values are far from any market's."
+            ) from error
         found[name] = LocalModel(
             unit=_UNITS[name],
             weights={bundle.manifest.features[at]: float(weight) for at, weight in local.as_map()[1]},

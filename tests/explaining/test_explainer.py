@@ -166,6 +166,22 @@ def test_a_row_without_a_finite_forecast_is_refused(explainer: Explainer) -> Non
         explainer.explain(row, CLOSE)
 
 
+@pytest.mark.parametrize("far", [-44_000.0, -45_250.0, -45_522.0])
+def test_a_row_whose_volatility_vanishes_is_refused(explainer: Explainer, far: float) -> None:
+    row = warm_row(0)
+    row[43] = far
+    with pytest.raises(UserInputError, match="far from any market"):
+        explainer.explain(row, CLOSE)
+
+
+def test_a_row_too_far_out_to_draw_around_it_is_refused(explainer: Explainer) -> None:
+    row = warm_row(0)
+    row[18], row[10] = 3337228618666532.0, 2.6491274355889852e16
+    explainer.explain(row, CLOSE)
+    with pytest.raises(UserInputError, match="far from any market"):
+        explainer.explain(row, CLOSE, lime=True)
+
+
 @settings(max_examples=150)
 @given(st.data())
 def test_any_row_is_explained_in_finite_numbers_or_refused(
