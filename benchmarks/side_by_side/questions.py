@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -108,11 +109,10 @@ class Judge:
                 self._tell_apart(number)
 
     def _tell_apart(self, number: int) -> None:
-        first, *others = (self._right[version, number] for version in self._bundles)
-        for right in others:
-            for name in ("sigma", "quantiles", *BOUNDS):
-                if np.isclose(right[name], first[name], rtol=TOLD_APART, atol=0).any():
-                    raise ValueError(f"two versions answer question {number} with the same {name}")
+        for one, other in combinations(self._bundles, 2):
+            here, there = (self._right[version, number]["quantiles"] for version in (one, other))
+            if np.isclose(here, there, rtol=TOLD_APART, atol=0).all(axis=1).any():
+                raise ValueError(f"versions {one} and {other} say the same to question {number}")
 
     def fault(self, protocol: str, number: int, head: Mapping[str, str], body: bytes) -> tuple[int, str]:
         """The version that an answer names, and what is wrong with it, or nothing.

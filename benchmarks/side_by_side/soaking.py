@@ -77,9 +77,12 @@ class Soak:
             **{f"{name}_ms": 1e3 * value for name, value in zip(("p50", "p99", "max"), at, strict=True)},
         }
 
+    def new_connection(self) -> _Seen:
+        return _Seen(self, self._next)
+
     async def connection(self, number: int) -> None:
         """One connection after the other until the time is over."""
-        random, seen = Random(number), _Seen(self)
+        random, seen = Random(number), self.new_connection()
         while time.perf_counter() < self.end:
             try:
                 await (self._over_grpc if self.protocol == "grpc" else self._over_http)(random, seen)
@@ -134,7 +137,7 @@ class Soak:
             if len(self._known) < MOST_KNOWN:
                 self._known[number, body] = version
         self.versions[version] += 1
-        seen.version_is(version, self._next)
+        seen.version_is(version)
 
     def _judged(self, number: int, head: bytes, body: bytes) -> tuple[int, str]:
         lines = [line.partition(b":") for line in head.split(b"\r\n")]
@@ -160,17 +163,18 @@ class Soak:
 class _Seen:
     """The versions that one connection saw."""
 
-    def __init__(self, soak: Soak) -> None:
+    def __init__(self, soak: Soak, following: dict[int, int]) -> None:
         self._soak = soak
+        self._following = following
         self._version: int | None = None
         self.swaps = 0
 
-    def version_is(self, version: int, following: dict[int, int]) -> None:
+    def version_is(self, version: int) -> None:
         if self._version == version:
             return
         if self._version is not None:
             self.swaps += 1
-            if following[self._version] != version:
+            if self._following[self._version] != version:
                 self._soak.blame(f"version {version} came after {self._version}")
         self._version = version
 
