@@ -176,9 +176,12 @@ def claim(folder: Path, meta: BacktestMeta, *, fresh: bool) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Removes what training processes that were killed left behind."""
+    """Removes what processes that were killed left behind: half of a training run, and parts of a whole one."""
     for path in (folder / _TRAININGS).glob(f"*/{PARTS}-*"):
         shutil.rmtree(path)
+    for path in (folder / _TRAININGS).glob(f"*/{PARTS}"):
+        if read_step(path.parent) is not None:
+            shutil.rmtree(path)
 
 
 def place_of(folder: Path, number: int) -> Path:

@@ -14,7 +14,7 @@ from unittest.mock import patch
 import pandas as pd
 
 from cryptosentinel.backtest import Backtest, Plan, run_backtest, runner, serving
-from cryptosentinel.backtest.folder import BUNDLE, Step, Trained, place_of, read_step, write_step
+from cryptosentinel.backtest.folder import BUNDLE, PARTS, Step, Trained, place_of, read_step, write_step
 from cryptosentinel.backtest.serving import Champion, Run, judged
 from cryptosentinel.backtest.workers import train
 from cryptosentinel.bundle import Gate
@@ -114,6 +114,7 @@ def replay_inline(
 class _Idle(Inline):
     def wait(self, number: int) -> Trained:
         assert number in self.asked
+        (place_of(self.folder, number) / PARTS).mkdir(parents=True, exist_ok=True)
         return Trained(seconds=0.0)
 
 

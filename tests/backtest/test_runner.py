@@ -136,9 +136,11 @@ def test_a_backtest_that_is_killed_at_any_moment_goes_on_to_the_same_result(
         except Killed:
             if event % 3 == 0:  # else every later moment would only be seen after all earlier ones
                 assert_same(undisturbed.rehearsal.play(folder), undisturbed.backtest)
+                assert not list(folder.rglob("parts"))
                 shutil.rmtree(folder)
     assert event > 15
     assert_same(done, undisturbed.backtest)
+    assert not list(folder.rglob("parts"))
 
 
 def interrupted(rehearsal: Rehearsal, folder: Path, training: int) -> None:
