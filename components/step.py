@@ -12,14 +12,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from components.marks import FAILURE_MARK, TOLD_MARK
 from cryptosentinel.config import load_settings
 from cryptosentinel.errors import CryptoSentinelError, SettingsError
 from cryptosentinel.market.bars import utc
 from cryptosentinel.workspace import Workspace, open_workspace
-
-# Begin the lines, JSON behind them, by which a step tells whoever runs it what people should know.
-TOLD_MARK = "STEP-TELLS "
-FAILURE_MARK = "STEP-FAILED "
 
 
 @contextmanager

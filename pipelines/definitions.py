@@ -15,9 +15,19 @@ from components.ingest.component import ingest
 from components.predict.component import predict
 from components.register.component import register
 from components.train.component import train
-from cryptosentinel.config import TrainingSettings
-from cryptosentinel.forecasting import part_names
 
+# What `part_names` says of the usual settings. To ask it here would cost each run on this machine a second of imports.
+PARTS = [
+    "volatility_trees",
+    "volatility_linear",
+    "direction",
+    "gradient_boosting",
+    "random_forest",
+    "xgboost",
+    "ridge",
+    "random_walk",
+    "regime",
+]
 # Training tasks at a time: each takes a core and a few hundred megabytes.
 PARALLEL_FITS = 2
 
@@ -38,7 +48,7 @@ def feature(settings: str = "{}", as_of: str = ""):
 def training(
     settings: str = "{}",
     as_of: str = "",
-    parts: list = part_names(TrainingSettings()),  # noqa: B008 - a pipeline's default is its documentation
+    parts: list = PARTS,
 ):
     """Drift, then one training task a part, then evaluate, then register; nothing more where rows are too few."""
     checked = _fresh(drift(settings=settings, as_of=as_of))

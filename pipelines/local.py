@@ -19,12 +19,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from components.step import FAILURE_MARK, TOLD_MARK
-from cryptosentinel.config import Settings
+from components.marks import FAILURE_MARK, TOLD_MARK
 from cryptosentinel.errors import PipelineError, StoreUnavailableError
 from pipelines.tied import tied_command
+
+if TYPE_CHECKING:
+    from cryptosentinel.config import Settings
 
 # Runs whose artifacts and logs are kept, a pipeline.
 KEPT_RUNS = 10
@@ -76,6 +78,10 @@ def run_pipeline(
     folder = root / "runs" / f"{name}-{datetime.now(UTC):%Y%m%dT%H%M%S%f}"
     log, scratch = folder / "log.txt", folder / "tmp"
     arguments = [name, "--settings", settings.public_json(), "--as-of", as_of.isoformat() if as_of else ""]
+    if name == "training":
+        from cryptosentinel.forecasting import part_names
+
+        arguments += ["--parts", json.dumps(part_names(settings.training))]
     try:
         scratch.mkdir(parents=True)
         with log.open("w", encoding="utf-8", buffering=1) as file:
@@ -161,18 +167,17 @@ def _forget_old_runs(runs: Path, name: str) -> None:
 
 
 def main() -> None:
-    """Runs one pipeline in this process."""
+    """Runs one pipeline in this process, which imports of the library as good as nothing: its steps do the work."""
     parser = argparse.ArgumentParser(prog="python -m pipelines.local")
     parser.add_argument("pipeline")
     parser.add_argument("--settings", default="{}")
     parser.add_argument("--as-of", default="")
+    parser.add_argument("--parts", default="")
     parser.add_argument("--root", required=True)
     arguments = parser.parse_args()
 
     from kfp import local
 
-    from cryptosentinel.config import load_settings
-    from cryptosentinel.forecasting import part_names
     from pipelines.definitions import PIPELINES
 
     local.init(
@@ -181,8 +186,8 @@ def main() -> None:
         workspace_root=f"{arguments.root}/workspace",  # it is deleted afterwards
     )
     parameters: dict[str, object] = {"settings": arguments.settings, "as_of": arguments.as_of}
-    if arguments.pipeline == "training":
-        parameters["parts"] = part_names(load_settings(overrides=json.loads(arguments.settings)).training)
+    if arguments.parts:
+        parameters["parts"] = json.loads(arguments.parts)
     PIPELINES[arguments.pipeline](**parameters)
 
 

@@ -57,7 +57,8 @@ def to_onnx(estimator: Any, feature_count: int) -> Any:
     from skl2onnx import convert_sklearn
     from skl2onnx.common.data_types import FloatTensorType
 
-    _register_xgboost()
+    if type(estimator).__module__.startswith("xgboost"):
+        _register_xgboost()
     options = {id(estimator): {"zipmap": False}} if hasattr(estimator, "predict_proba") else None
     model = convert_sklearn(
         estimator,

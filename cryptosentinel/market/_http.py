@@ -8,13 +8,15 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import httpx
 from pydantic import SecretStr
 
 from cryptosentinel.errors import RateLimitedError, SettingsError, SourceAnswerError, SourceUnavailableError
 from cryptosentinel.market._calls import TransientError, retry_after_s, utc_now, with_retries
+
+if TYPE_CHECKING:
+    import httpx
 
 MAX_BODY_BYTES = 16 * 2**20
 
@@ -58,6 +60,8 @@ class JsonClient:
             SourceAnswerError: it refuses the request, or answers something that is not JSON.
             SettingsError: the base URL is not one.
         """
+        import httpx  # 0.15 s, which every process that opens a market would pay for
+
         deadline = time.monotonic() + self.budget_s
         headers = {self.key_header: self.key.get_secret_value()} if self.key else {}
         headers["accept"] = "application/json"
@@ -70,6 +74,8 @@ class JsonClient:
             )
 
     def _attempt(self, client: httpx.Client, path: str, params: Mapping[str, str | int] | None, deadline: float) -> Any:
+        import httpx
+
         asked = f"{self.service} ({path})"
         timeout_s = max(0.05, min(self.timeout_s, deadline - time.monotonic()))
         give_up_at = time.monotonic() + timeout_s

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from kfp import dsl
 
-from components.step import FAILURE_MARK, TOLD_MARK, log_metrics, step, tell, write_text
+from components.marks import FAILURE_MARK, TOLD_MARK
+from components.step import log_metrics, step, tell, write_text
 from cryptosentinel.config import load_settings
 from cryptosentinel.errors import MarketDataError, NotEnoughDataError, SettingsError
 

@@ -12,8 +12,11 @@ from typing import Any
 import pytest
 import yaml
 
+from cryptosentinel.config import TrainingSettings
 from cryptosentinel.errors import UserInputError
+from cryptosentinel.forecasting import part_names
 from pipelines.compiling import compile_pipelines
+from pipelines.definitions import PARTS
 
 ROOT = Path(__file__).resolve().parents[2]
 STEPS = {
@@ -81,6 +84,10 @@ def test_a_pipeline_takes_settings_and_a_clock(folder: Path, name: str) -> None:
     parameters = spec(folder, name)["root"]["inputDefinitions"]["parameters"]
     assert set(parameters) - {"parts"} == {"settings", "as_of"}
     assert all("defaultValue" in parameter for parameter in parameters.values())
+
+
+def test_the_parts_are_those_of_the_usual_settings() -> None:
+    assert part_names(TrainingSettings()) == PARTS
 
 
 def test_artifacts_are_typed(folder: Path) -> None:
