@@ -30,11 +30,14 @@ with _no_arguments():
         RESTConfig,
     )
     from kserve.errors import InvalidInput, ModelNotFound, ModelNotReady, ServerNotReady, UnsupportedProtocol
+    from kserve.metrics import PREDICT_HIST_TIME, get_labels
+    from kserve.model import InferenceVerb
     from kserve.model_repository import ModelRepository
     from kserve.protocol.dataplane import DataPlane
+    from kserve.protocol.grpc.grpc_predict_v2_pb2 import ModelInferRequest, ModelInferResponse
     from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import add_GRPCInferenceServiceServicer_to_server
     from kserve.protocol.grpc.servicer import InferenceServicer
-    from kserve.protocol.infer_type import to_http_parameters
+    from kserve.protocol.infer_type import RequestedOutput, to_http_parameters
     from kserve.protocol.model_repository_extension import ModelRepositoryExtension
     from kserve.protocol.rest.server import RESTServer
     from kserve.protocol.rest.timeseries.dataplane import TimeSeriesDataPlane
@@ -50,6 +53,7 @@ with _no_arguments():
     from kserve.protocol.rest.v2_datamodels import InferenceRequest
 
 __all__ = [
+    "PREDICT_HIST_TIME",
     "DataPlane",
     "ErrorResponse",
     "ForecastRequest",
@@ -61,8 +65,11 @@ __all__ = [
     "InferenceRESTClient",
     "InferenceRequest",
     "InferenceServicer",
+    "InferenceVerb",
     "InvalidInput",
     "Model",
+    "ModelInferRequest",
+    "ModelInferResponse",
     "ModelNotFound",
     "ModelNotReady",
     "ModelRepository",
@@ -70,6 +77,7 @@ __all__ = [
     "ModelServer",
     "RESTConfig",
     "RESTServer",
+    "RequestedOutput",
     "ServerNotReady",
     "TimeSeriesDataPlane",
     "TimeSeriesEndpoints",
@@ -78,5 +86,6 @@ __all__ = [
     "UnsupportedProtocol",
     "add_GRPCInferenceServiceServicer_to_server",
     "create_error_response",
+    "get_labels",
     "to_http_parameters",
 ]

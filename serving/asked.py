@@ -18,6 +18,7 @@ Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 MAX_ROWS = 10_000
+_HIGHEST = float(np.finfo(np.float32).max)  # models compute in single precision
 CLOSE, FEATURES = "close", "features"
 
 
@@ -97,26 +98,22 @@ def checked_rows(
             f"The bundle was built for features {manifest.spec_hash}, and the request's are {shown(spec_hash)}. Compute"
             " them by the bundle's spec, or serve a bundle trained on yours."
         )
-    counts = {CLOSE: len(close)}
+    name, second = (FEATURES, features) if features is not None else (manifest.scale_feature, volatility)
+    assert second is not None
+    if len(close) != len(second):
+        raise InvalidInput(f"Rows differ: { ({CLOSE: len(close), name: len(second)}) }. Send as many of each.")
+    _check((close > 0) & (close < np.inf), CLOSE, "must be a positive price")
     if features is not None:
-        counts[FEATURES] = len(features)
-    if volatility is not None:
-        counts[manifest.scale_feature] = len(volatility)
-    if len(set(counts.values())) != 1:
-        raise InvalidInput(f"Rows differ: {counts}. Send as many of each.")
-    _refuse(~np.isfinite(close) | (close <= 0), "close", "must be a positive price")
-    if features is not None:
-        limit = np.finfo(np.float32).max  # models compute in single precision
-        bad = ~(np.abs(features) <= limit)
-        if bad.any():
-            row, column = np.argwhere(bad)[0]
+        good = np.abs(features) <= _HIGHEST
+        if not good.all():
+            row, column = np.argwhere(~good)[0]
             raise InvalidInput(
                 f"Row {row} of features: '{manifest.features[column]}' must be a finite number. For rows that are not"
                 f" warm yet send '{manifest.scale_feature}' in place of 'features'."
             )
         volatility = features[:, manifest.features.index(manifest.scale_feature)]
     assert volatility is not None
-    _refuse(~np.isfinite(volatility) | (volatility < 0), manifest.scale_feature, "must be a finite number from 0 on")
+    _check((volatility >= 0) & (volatility < np.inf), manifest.scale_feature, "must be a finite number from 0 on")
     return Rows(close=close, volatility=volatility, features=features, spec_hash=manifest.spec_hash)
 
 
@@ -148,6 +145,6 @@ def shown(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def _refuse(bad: Mask, name: str, rule: str) -> None:
-    if bad.any():
-        raise InvalidInput(f"Row {int(np.argmax(bad))}: '{name}' {rule}.")
+def _check(good: Mask, name: str, rule: str) -> None:
+    if not good.all():
+        raise InvalidInput(f"Row {int(np.argmin(good))}: '{name}' {rule}.")

@@ -4,19 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import orjson
-from pydantic import ValidationError
-
-from serving._kserve import (
-    DataPlane,
-    InferenceRequest,
-    InferRequest,
-    InferResponse,
-    InvalidInput,
-    Model,
-    ModelRepository,
-    ModelRepositoryExtension,
-)
+from serving._kserve import DataPlane, InvalidInput, Model, ModelRepository, ModelRepositoryExtension
 from serving.admission import Admission
 from serving.asked import shown
 
@@ -55,28 +43,12 @@ class ForecastDataPlane(DataPlane):
             InvalidInput: they cannot be read.
         """
         try:
-            decoded, attributes = super().decode(body, headers, *args, **kwargs)
-            if isinstance(body, bytes) and isinstance(decoded, InferRequest):
-                _check_header(body[: int(headers["inference-header-content-length"])])
+            return super().decode(body, headers, *args, **kwargs)
         except Exception as error:
             # KServe's own words, where it has any, say what is wrong, but not what to send.
             fault = str(error) if isinstance(error, InvalidInput) else ascii(error)
             sentence = f"The request is not of the V1 or V2 form: {fault.rstrip('.')}. /openapi.json tells the forms."
             raise InvalidInput(sentence) from error
-        return decoded, attributes
-
-    def encode(
-        self, model_name: str, response: Any, headers: dict[str, str], req_attributes: dict[str, Any]
-    ) -> tuple[Any, dict[str, str]]:
-        """From a model's answer to bytes, for V2: KServe leaves JSON to FastAPI, which looks at every number twice."""
-        encoded, told = super().encode(model_name, response, headers, req_attributes)
-        if isinstance(response, InferResponse) and "content-type" not in told:
-            kind = "application/octet-stream"
-            if isinstance(encoded, dict):
-                kind, encoded = "application/json", orjson.dumps(encoded)
-            # In capitals: KServe removes those in small letters.
-            told |= {"Content-Type": kind, "Content-Length": str(len(encoded))}
-        return encoded, told
 
     async def explain(
         self, model_name: str, request: Any, headers: dict[str, str] | None = None
@@ -96,19 +68,6 @@ class NoRepositoryExtension(ModelRepositoryExtension):
     async def unload(self, model_name: str) -> None:
         """Refused."""
         raise InvalidInput(f"{shown(model_name)} cannot be unloaded over the network: stop the process.")
-
-
-def _check_header(header: bytes) -> None:
-    """KServe reads the JSON before binary tensors without looking at its types.
-
-    Raises:
-        InvalidInput: they are not those of a V2 request.
-    """
-    given = orjson.loads(header)
-    try:
-        InferenceRequest.model_validate(given | {"inputs": [{"data": [], **sent} for sent in given["inputs"]]})
-    except ValidationError as error:
-        raise InvalidInput(first_of(error.errors())) from error
 
 
 def first_of(errors: Any) -> str:

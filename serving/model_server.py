@@ -26,7 +26,6 @@ from cryptosentinel.errors import ServingError
 from serving import interceptor, tracing
 from serving._kserve import (
     DataPlane,
-    InferenceServicer,
     Model,
     ModelNotFound,
     ModelRepositoryExtension,
@@ -36,6 +35,7 @@ from serving._kserve import (
 )
 from serving.admission import Admission
 from serving.dataplane import ForecastDataPlane, NoRepositoryExtension
+from serving.endpoints import ForecastServicer, add_inference
 from serving.logs import fields
 from serving.metrics import MetricsEndpoint
 from serving.middleware import BoundedProtocol, Operations
@@ -164,7 +164,7 @@ class ForecastServer(ModelServer):
             ],
         )
         add_GRPCInferenceServiceServicer_to_server(
-            InferenceServicer(self.dataplane, self.model_repository_extension), server
+            ForecastServicer(self.dataplane, self.model_repository_extension), server
         )
         host = f"[{self._serving.host}]" if ":" in self._serving.host else self._serving.host
         try:
@@ -242,6 +242,7 @@ class _RESTServer(RESTServer):
         super()._register_endpoints(app)
         app.add_api_route("/v2/models/{model_name}/bundle", self._bundle, methods=["GET"], tags=["V2"])
         add_time_series(app, self._model, self._model.forecast)
+        add_inference(app, self.dataplane)
         describe(app)
 
     def _add_exception_handlers(self, app: FastAPI) -> None:

@@ -38,13 +38,10 @@ async def _no_explanation(request: Request, error: Exception) -> JSONResponse:
 async def _malformed(request: Request, error: Exception) -> JSONResponse:
     """FastAPI's own answer repeats the input, and fails on a NaN in it."""
     assert isinstance(error, RequestValidationError)
-    protocol, form = (
-        ("time-series", '{"model", "inputs": [{"type", "name", "series", "frequency", ...}, ...], "options": {...}}')
-        if request.url.path.startswith(PREFIX)
-        else ("V2", '{"inputs": [{"name", "shape", "datatype", "data"}, ...]}')
-    )
     sentence = (
-        f"The request is not of the {protocol} form: {first_of(error.errors())}. Send {form} as application/json."
+        f"The request is not of the time-series form: {first_of(error.errors())}. Send"
+        ' {"model", "inputs": [{"type", "name", "series", "frequency", ...}, ...], "options": {...}} as'
+        " application/json."
     )
     return _refuse(request, HTTPStatus.UNPROCESSABLE_ENTITY, sentence)
 

@@ -63,7 +63,7 @@ class Bundle:
         self._outputs = [] if session is None else [output.name for output in session.get_outputs()]
         self._candidates = manifest.candidates
         self._weights = np.array([manifest.blend.get(name, 0.0) for name in self._candidates])
-        self._standardised = np.array([models[name].target == "standardised" for name in self._candidates])
+        self._standardised = [models[name].target == "standardised" for name in self._candidates]
         self._volatility_models = [name for name, entry in models.items() if entry.target == "log_volatility"]
         self._regimes = np.array([*manifest.regimes, UNKNOWN_REGIME])
         self._champions = np.array([RANDOM_WALK, manifest.champion])
@@ -133,12 +133,12 @@ class Bundle:
         with np.errstate(over="ignore"):  # what float32 cannot hold is not finite, and is dealt with as such
             rows = features.astype(np.float32)
         warm: Mask = np.logical_and.reduce(np.isfinite(rows), axis=1)
-        all_warm = bool(warm.all())
+        all_warm = bool(np.logical_and.reduce(warm))
         if not all_warm:
             rows[~warm] = 0.0
         raw = self._run(rows)
         scale = features[:, self._scale_column] * math.sqrt(self.manifest.horizon_bars)
-        sigma, dissimilarity, outlying = self._spread(rows, raw, scale, warm)
+        sigma, dissimilarity, outlying = self._spread(rows, raw, scale, None if all_warm else ~warm)
         returns = self._returns(raw, scale)
         p_up = self.calibration.apply(raw[DIRECTION][:, 1]) if DIRECTION in raw else np.full(len(close), 0.5)
         regime = raw[REGIME].reshape(-1) if REGIME in raw else np.full(len(close), -1)
@@ -176,27 +176,31 @@ class Bundle:
     def _returns(self, raw: dict[str, NDArray[Any]], scale: Array) -> Array:
         """Each candidate's log return, shape (candidates, n)."""
         returns = np.zeros((len(self._candidates), len(scale)))
-        for row, name in zip(returns, self._candidates, strict=True):
+        for row, name, standardised in zip(returns, self._candidates, self._standardised, strict=True):
             if name != RANDOM_WALK:
                 row[:] = raw[name].reshape(-1)
-        if self._standardised.any():
-            returns[self._standardised] *= scale
+            if standardised:
+                np.multiply(row, scale, out=row)
         return returns
 
     def _spread(
-        self, rows: NDArray[np.float32], raw: dict[str, NDArray[Any]], scale: Array, warm: Mask
+        self, rows: NDArray[np.float32], raw: dict[str, NDArray[Any]], scale: Array, cold: Mask | None
     ) -> tuple[Array, Array, Mask]:
-        """Sigma, dissimilarity, and which rows are outlying."""
+        """Sigma, dissimilarity, and which rows are outlying; `cold` are the rows that are not warm, if any."""
         sigma = scale
         if self._volatility_models:
             total = np.zeros(len(scale))
             for name in self._volatility_models:
                 total += raw[name].reshape(-1)
-            sigma = np.where(warm, np.exp(total / len(self._volatility_models)), scale)
+            sigma = np.exp(total / len(self._volatility_models))
+            if cold is not None:
+                sigma[cold] = scale[cold]
         if self.domain is None:
             return sigma, np.zeros(len(scale)), np.zeros(len(scale), dtype=np.bool_)
-        dissimilarity = np.where(warm, self.domain.dissimilarity(rows), 0.0)
+        dissimilarity = self.domain.dissimilarity(rows)
+        if cold is not None:
+            dissimilarity[cold] = 0.0
         outlying = dissimilarity > self.domain.threshold
-        if outlying.any():
+        if np.logical_or.reduce(outlying):
             sigma = sigma * self.domain.widening(dissimilarity)
         return sigma, dissimilarity, outlying

@@ -56,9 +56,9 @@ class Domain(BaseModel):  # noqa: PLW1641 - lists have no hash
             X: finite features, shape (n, features).
         """
         means, deviations, minus_twice, squares = self._arrays
-        rows = ((X - means) / deviations).clip(-CLIP, CLIP)
+        rows = np.maximum(np.minimum((X - means) / deviations, CLIP), -CLIP)
         # |row - prototype|^2 multiplied out: one product of matrices, and no array of rows x prototypes x features.
-        nearest = (rows @ minus_twice + squares).min(axis=1) + np.vecdot(rows, rows)
+        nearest = np.minimum.reduce(rows @ minus_twice + squares, axis=1) + np.vecdot(rows, rows)
         distance: Array = np.sqrt(np.maximum(nearest, 0.0)) / self.mean_distance
         return distance
 

@@ -18,8 +18,8 @@ from serving._kserve import ForecastRequest, InvalidInput
 from serving.asked import Asked, Reply, SpecMismatch
 from serving.bars import MAX_BARS, MAX_VOLUME, PRICE_RANGE, Series, rows_of_bars
 from serving.instances import asked_of_payload, predictions_of
-from serving.tensors import asked_of
 from serving.timeseries import Forecast, asked_of_forecast
+from serving.v2 import V2Form
 from tests.builders import make_random_bars
 from tests.serving.asking import NEED, as_bars, as_forecast, as_request, as_series, bars_of
 from tests.serving.builders import NOW, SPEC, make_trained
@@ -47,7 +47,7 @@ def over_v1_in_milliseconds(bars: pd.DataFrame, manifest: Any) -> Asked:
 
 
 def over_v2(bars: pd.DataFrame, manifest: Any) -> Asked:
-    return asked_of(as_request(bars, interval="5m"), manifest, now=NOW)
+    return V2Form(manifest).asked(as_request(bars, interval="5m"), now=NOW)
 
 
 def over_time_series(bars: pd.DataFrame, manifest: Any) -> Asked:
@@ -162,7 +162,7 @@ def test_faulty_times_are_told_what_to_send(form, bars, sentence, manifest):
 def test_bars_of_another_interval_than_the_models_are_refused(manifest):
     for ask in (
         lambda: asked_of_payload({"bars": as_bars(bars_of()), "interval": "1m"}, manifest, now=NOW),
-        lambda: asked_of(as_request(bars_of(), interval="1m"), manifest, now=NOW),
+        lambda: V2Form(manifest).asked(as_request(bars_of(), interval="1m"), now=NOW),
     ):
         with pytest.raises(InvalidInput, match="The interval is '1m'; send bars of '5m'"):
             ask()
@@ -246,12 +246,12 @@ def test_v2_bars_come_together_and_alone(manifest):
     request = as_request(bars_of())
     request.inputs.pop()
     with pytest.raises(InvalidInput, match="or bars as 'bar_timestamp'"):
-        asked_of(request, manifest, now=NOW)
+        V2Form(manifest).asked(request, now=NOW)
     request = as_request(bars_of())
     request.inputs[0].data = [1.5] * NEED
     with pytest.raises(InvalidInput, match="something else than whole numbers"):
-        asked_of(request, manifest, now=NOW)
+        V2Form(manifest).asked(request, now=NOW)
     request = as_request(bars_of())
     request.inputs[1] = as_request(bars_of(NEED - 1)).inputs[1]
     with pytest.raises(InvalidInput, match="Bars differ"):
-        asked_of(request, manifest, now=NOW)
+        V2Form(manifest).asked(request, now=NOW)

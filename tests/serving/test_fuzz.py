@@ -110,7 +110,7 @@ def test_no_message_over_grpc_is_the_servers_fault(infer, loop, random):
     ("path", "body", "status"),
     [
         (INFER, {"id": "\ud800", "inputs": []}, 400),
-        (INFER, {"inputs": [], "parameters": {"\ud800": []}}, 422),
+        (INFER, {"inputs": [], "parameters": {"\ud800": []}}, 400),
         (INFER, {"inputs": [{"name": "\ud800", "shape": [1], "datatype": "FP64", "data": [1]}]}, 400),
         (FORECAST, as_forecast(as_series(bars_of(), name="\ud800")), 400),
         (FORECAST, as_forecast(as_series(bars_of()), model="\ud800"), 404),

@@ -187,11 +187,11 @@ def tensor(name: str, shape: list[int], data: Any, datatype: str = "FP64") -> di
 
 CLOSE, SCALE = tensor("close", [1], [600.0]), tensor(SCALE_FEATURE, [1], [0.001])
 REST_FAULTS: dict[str, tuple[Any, int, str]] = {
-    "no JSON": (b"{", 422, "not of the V2 form"),
-    "a NaN for the body": (b"NaN", 422, "not of the V2 form"),
-    "no inputs": ({}, 422, "inputs"),
-    "inputs are text": ({"inputs": "abc"}, 422, "inputs"),
-    "an input without data": ({"inputs": [{"name": "close", "shape": [1], "datatype": "FP64"}]}, 422, "data"),
+    "no JSON": (b"{", 400, "not of the V2 form"),
+    "a NaN for the body": (b"NaN", 400, "not of the V2 form"),
+    "no inputs": ({}, 400, "inputs"),
+    "inputs are text": ({"inputs": "abc"}, 400, "inputs"),
+    "an input without data": ({"inputs": [{"name": "close", "shape": [1], "datatype": "FP64"}]}, 400, "data"),
     "empty inputs": ({"inputs": []}, 400, "Send 'close'"),
     "NaN": ({"inputs": [tensor("close", [1], [float("nan")]), SCALE]}, 400, "positive price"),
     "an infinity": ({"inputs": [tensor("close", [1], [float("inf")]), SCALE]}, 400, "positive price"),

@@ -19,12 +19,11 @@ from serving.tensors import (
     FLAGS,
     INTERVALS,
     answer_of,
-    asked_of,
     input_tensors,
     output_tensors,
     request_of,
-    response_to,
 )
+from serving.v2 import V2Form
 from tests.serving.builders import (
     COUNT,
     DATA_END,
@@ -86,7 +85,7 @@ def request_with(**changed: Any) -> InferRequest:
 
 
 def rows_of(request: InferRequest, manifest: Manifest) -> Rows:
-    return asked_of(request, manifest, now=NOW).rows
+    return V2Form(manifest).asked(request, now=NOW).rows
 
 
 def rows_of_instances(payload: Any, manifest: Manifest) -> Rows:
@@ -121,7 +120,7 @@ def test_an_answer_arrives_as_it_was_given(bundle, carry, count, warm, seed):
     rows = far_off(make_rows(count, warm=warm, seed=seed))
     answer = answer_with(bundle, 7, rows)
     assert answer.inference.outlying.any() == warm
-    response = response_to(request_of(rows, "m"), make_reply(answer), bundle.manifest)
+    response = V2Form(bundle.manifest).response(request_of(rows, "m"), make_reply(answer))
     arrived = answer_of(carry(response), count)
     assert (arrived.bundle_version, arrived.horizon_bars, arrived.data_end) == (7, 6, DATA_END)
     for name, values in vars(answer.inference).items():
@@ -136,7 +135,7 @@ def test_an_answer_arrives_as_it_was_given(bundle, carry, count, warm, seed):
 
 def test_a_bundle_that_has_seen_no_data_says_so(walk):
     rows = make_rows(1)
-    response = response_to(request_of(rows, "m"), make_reply(answer_with(walk, 0, rows)), walk.manifest)
+    response = V2Form(walk.manifest).response(request_of(rows, "m"), make_reply(answer_with(walk, 0, rows)))
     assert response.parameters["data_end"] == ""
     for carry in (answered_over_json, answered_over_grpc):
         assert answer_of(carry(response), 1).data_end is None
@@ -214,7 +213,7 @@ def test_a_request_need_not_name_its_spec(bundle):
 @pytest.mark.parametrize("spoil", ["version", "date", "output", "shape", "length", "nan"])
 def test_what_is_no_forecast_is_not_taken_for_one(bundle, spoil):
     rows = make_rows(2)
-    response = response_to(request_of(rows, "m"), make_reply(answer_with(bundle, 0, rows)), bundle.manifest)
+    response = V2Form(bundle.manifest).response(request_of(rows, "m"), make_reply(answer_with(bundle, 0, rows)))
     if spoil == "version":
         del response.parameters["bundle_version"]
     elif spoil == "date":

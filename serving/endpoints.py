@@ -1,0 +1,80 @@
+"""The endpoints that forecasts are asked of, V1, V2 and gRPC, in place of KServe's own.
+
+They ask the same data plane and answer in the same forms. KServe's read and check a body, and an answer, with FastAPI
+and pydantic value by value; these leave that to `serving.v2` and `serving.instances`, which check all values anyway.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+from fastapi import FastAPI
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from serving._kserve import (
+    InferenceServicer,
+    InferRequest,
+    ModelInferRequest,
+    ModelInferResponse,
+    ModelNotReady,
+)
+from serving.dataplane import ForecastDataPlane
+from serving.v2 import request_of_binary, request_of_json
+
+V1_PATH, V2_PATH = "/v1/models/{model_name}:predict", "/v2/models/{model_name}/infer"
+_JSON_LENGTH = "inference-header-content-length"
+
+
+def add_inference(app: FastAPI, dataplane: ForecastDataPlane) -> None:
+    """Puts the two routes before KServe's, which still describe themselves in OpenAPI."""
+
+    async def predict(request: Request) -> Response:
+        body = await _body(request, dataplane)
+        payload, attributes = dataplane.decode(body, request.headers)
+        return await _answer(request, dataplane, payload, attributes)
+
+    async def infer(request: Request) -> Response:
+        body = await _body(request, dataplane)
+        name, length = request.path_params["model_name"], request.headers.get(_JSON_LENGTH)
+        payload = request_of_json(body, name) if length is None else request_of_binary(body, length, name)
+        return await _answer(request, dataplane, payload, {})
+
+    for path, endpoint in ((V1_PATH, predict), (V2_PATH, infer)):
+        app.router.routes.insert(0, _Route(path, endpoint, methods=["POST"]))
+
+
+class _Route(Route):
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["route"] = self  # as FastAPI's do, for logs and traces
+        await super().handle(scope, receive, send)
+
+
+class ForecastServicer(InferenceServicer):
+    """KServe's, without a request's metadata, which are for no model of ours."""
+
+    async def ModelInfer(self, request: ModelInferRequest, context: object) -> ModelInferResponse:  # noqa: ARG002, N802
+        """Called by gRPC."""
+        self.validate_grpc_request(request)
+        payload = InferRequest.from_grpc(request)
+        response, _ = await self._data_plane.infer(request.model_name, payload)
+        return response.to_grpc()
+
+
+async def _body(request: Request, dataplane: ForecastDataPlane) -> bytes:
+    name = request.path_params["model_name"]
+    if not await dataplane.model_ready(name, True):
+        raise ModelNotReady(name)
+    return await request.body()
+
+
+async def _answer(request: Request, dataplane: ForecastDataPlane, payload: Any, attributes: dict[str, Any]) -> Response:
+    name = request.path_params["model_name"]
+    response, _ = await dataplane.infer(name, payload)
+    content, headers = dataplane.encode(name, response, request.headers, attributes)
+    if isinstance(content, dict):
+        content = orjson.dumps(content)
+    return Response(content, headers={"content-type": "application/json", **headers})

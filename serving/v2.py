@@ -1,0 +1,359 @@
+"""The server's side of KServe's V2 protocol: from a request's bytes to checked rows, from a reply to an answer's bytes.
+
+The classes are KServe's, and so are the forms. KServe's own conversions pass each tensor through lists and NumPy
+several times, which takes longer than the forecast; here each is converted once.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+import uuid
+from collections.abc import Sequence
+from datetime import datetime
+from functools import cached_property
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from cryptosentinel.bundle import Manifest
+from serving._kserve import (
+    InferenceRequest,
+    InferInput,
+    InferOutput,
+    InferRequest,
+    InferResponse,
+    InvalidInput,
+    ModelInferResponse,
+    to_http_parameters,
+)
+from serving.asked import CLOSE, FEATURES, MAX_ROWS, Asked, Reply, check_text, checked_rows, shown
+from serving.bars import MAX_BARS, VALUES, Series, rows_of_bars
+from serving.dataplane import first_of
+from serving.tensors import (
+    ABSTENTION,
+    BAR_TENSORS,
+    BAR_TIMESTAMP,
+    BUNDLE_VERSION,
+    CANDIDATE_PRICE,
+    DATA_END,
+    FLAGS,
+    INTERVAL,
+    INTERVALS,
+    MADE_AT,
+    NAMES,
+    NUMBERS,
+    OUTLYING,
+    QUANTILES,
+    SPEC_HASH,
+    TARGET_AT,
+    Tensor,
+    input_tensors,
+    output_tensors,
+)
+
+_BARS = {tensor.name for tensor in BAR_TENSORS}
+_DTYPES = {"FP64": np.dtype(np.float64), "INT64": np.dtype(np.int64)}
+_GRPC_FIELDS = {"FP64": "fp64_contents", "BOOL": "bool_contents", "BYTES": "bytes_contents"}
+
+
+class V2Form:
+    """What V2 requests to one bundle and its answers hold.
+
+    Attributes:
+        inputs: the tensors of a request, by name.
+        outputs: the tensors of an answer.
+    """
+
+    def __init__(self, manifest: Manifest) -> None:
+        self.inputs = {tensor.name: tensor for tensor in input_tensors(manifest)}
+        self.outputs = output_tensors(manifest)
+        self._named = {tensor.name: tensor for tensor in self.outputs}
+        self._manifest = manifest
+        self._pairs = ({CLOSE, FEATURES}, {CLOSE, manifest.scale_feature})
+        self._told = {name: getattr(manifest, name) for name in ("champion", "asset", "currency", "interval")} | {
+            "horizon_bars": manifest.horizon_bars,
+            "simulated": manifest.simulated,
+        }
+
+    def asked(self, request: InferRequest, *, now: datetime) -> Asked:
+        """What a request asks.
+
+        Raises:
+            InvalidInput: the request cannot be answered; the message says what to send.
+        """
+        check_text("id", request.id)
+        given: dict[str, NDArray[Any]] = {}
+        for sent in request.inputs:
+            tensor = self.inputs.get(sent.name)
+            if tensor is None:
+                raise InvalidInput(f"There is no input {shown(sent.name)}. {self._what_to_send()}")
+            if sent.name in given:
+                raise InvalidInput(f"The input '{sent.name}' came twice. {self._what_to_send()}")
+            given[sent.name] = _values(sent, tensor)
+        parameters = to_http_parameters(request.parameters) if request.parameters else {}
+        if given.keys() == _BARS:
+            return self._asked_of_bars(given, parameters.get(INTERVAL), now=now)
+        if given.keys() not in self._pairs:
+            raise InvalidInput(f"The inputs are {sorted(given)}. {self._what_to_send()}")
+        manifest = self._manifest
+        spec_hash = parameters.get(SPEC_HASH, manifest.spec_hash)
+        features, volatility = given.get(FEATURES), given.get(manifest.scale_feature)
+        return Asked(checked_rows(given[CLOSE], features, volatility, manifest, spec_hash=spec_hash))
+
+    def response(self, request: InferRequest, reply: Reply) -> ArrayResponse:
+        """The response that carries a reply.
+
+        Raises:
+            InvalidInput: the request wants an output that does not exist.
+        """
+        answer, inference = reply.answer, reply.answer.inference
+        arrays: dict[str, NDArray[Any]] = {
+            **{name: getattr(inference, name) for name in (*NUMBERS, *INTERVALS, QUANTILES, OUTLYING)},
+            **{name: getattr(reply, name) for name in FLAGS},
+            **{name: getattr(inference, name) for name in NAMES},
+            **{CANDIDATE_PRICE + name: price for name, price in inference.by_model.items()},
+        }
+        wanted = request.request_outputs
+        if wanted and (unknown := {output.name for output in wanted} - arrays.keys()):
+            raise InvalidInput(f"There is no output {shown(min(unknown))}. There are: {', '.join(arrays)}.")
+        parameters = {
+            BUNDLE_VERSION: answer.bundle_version,
+            DATA_END: answer.data_end.isoformat() if answer.data_end else "",
+            **self._told,
+            ABSTENTION: reply.abstention,
+        }
+        if reply.made_at is not None:  # of the one row that bars are
+            parameters[MADE_AT] = reply.made_at[0].isoformat()
+            parameters[TARGET_AT] = reply.target_at(self._manifest)[0].isoformat()
+        if wanted:  # None: all, and none of them by itself as binary or not
+            arrays = {output.name: arrays[output.name] for output in wanted}
+        binary = {output.name: bool(output.binary_data) for output in wanted or ()}
+        tensors = [
+            (self._named[name], values, binary.get(name, request.use_binary_outputs)) for name, values in arrays.items()
+        ]
+        return ArrayResponse(request, tensors, str(answer.bundle_version), parameters)
+
+    def _asked_of_bars(self, given: dict[str, NDArray[Any]], interval: object, *, now: datetime) -> Asked:
+        counts = {name: len(values) for name, values in given.items()}
+        if len(set(counts.values())) != 1:
+            raise InvalidInput(f"Bars differ: {counts}. Send as many of each.")
+        values = np.column_stack([given[f"bar_{name}"] for name in VALUES])
+        return rows_of_bars([Series(given[BAR_TIMESTAMP], values)], interval, self._manifest, now=now)
+
+    def _what_to_send(self) -> str:
+        return (
+            f"Send '{CLOSE}' FP64 [rows] and either '{FEATURES}' FP64 [rows, {len(self._manifest.features)}], in the"
+            f" order that /v2/models/<name>/bundle tells, or '{self._manifest.scale_feature}' FP64 [rows]; or bars as"
+            f" '{BAR_TIMESTAMP}' INT64 [bars] and {', '.join(repr(tensor.name) for tensor in BAR_TENSORS[1:])} FP64"
+            " [bars]."
+        )
+
+
+class ArrayResponse(InferResponse):
+    """KServe's, written from arrays.
+
+    Args:
+        request: that it answers.
+        tensors: what each output is, its values, and whether REST sends it in binary.
+        version: of the model.
+        parameters: of the answer.
+    """
+
+    def __init__(
+        self,
+        request: InferRequest,
+        tensors: list[tuple[Tensor, NDArray[Any], bool]],
+        version: str,
+        parameters: dict[str, Any],
+    ) -> None:
+        super().__init__(
+            request.id or str(uuid.uuid4()), request.model_name, [], version, None, request.from_grpc, parameters
+        )
+        del self.outputs  # made when asked for
+        self._raw = request.use_binary_outputs
+        self._tensors = tensors
+
+    @cached_property
+    def outputs(self) -> list[InferOutput]:
+        """As KServe's, for whoever wants to look at them."""
+        return [InferOutput(tensor.name, list(a.shape), tensor.datatype, a) for tensor, a, _ in self._tensors]
+
+    def to_rest(self) -> tuple[bytes | dict[str, Any], int | None]:
+        """As KServe's: a dictionary for JSON, or JSON followed by binary tensors and the JSON's length."""
+        outputs, raw = [], []
+        for (name, datatype, _), values, binary in self._tensors:
+            told: dict[str, Any] = {"name": name, "shape": values.shape, "datatype": datatype}
+            if binary:
+                raw.append(_raw(values))
+                told["parameters"] = {"binary_data_size": len(raw[-1])}
+            else:
+                told["data"] = values.ravel().tolist()
+            outputs.append(told)
+        answer = {
+            "id": self.id,
+            "model_name": self.model_name,
+            "model_version": self.model_version,
+            "outputs": outputs,
+            "parameters": self.parameters,
+        }
+        if not raw:
+            return answer, None
+        head = orjson.dumps(answer)
+        return b"".join((head, *raw)), len(head)
+
+    def to_grpc(self) -> ModelInferResponse:
+        """As KServe's: binary tensors where the request's were, else one list a tensor."""
+        message = ModelInferResponse(id=self.id, model_name=self.model_name, model_version=self.model_version)
+        for (name, datatype, _), values, _ in self._tensors:
+            told = message.outputs.add(name=name, datatype=datatype, shape=values.shape)
+            if self._raw:
+                message.raw_output_contents.append(_raw(values))
+            else:
+                flat = values.ravel().tolist()
+                if datatype == "BYTES":
+                    flat = [text.encode() for text in flat]
+                getattr(told.contents, _GRPC_FIELDS[datatype]).extend(flat)
+        for name, value in self.parameters.items():
+            parameter = message.parameters[name]
+            if isinstance(value, bool):
+                parameter.bool_param = value
+            elif isinstance(value, int):
+                parameter.int64_param = value
+            else:
+                parameter.string_param = value
+        return message
+
+
+def request_of_json(body: bytes, model_name: str) -> InferRequest:
+    """A request that is JSON.
+
+    Raises:
+        InvalidInput: it is none, or not of the V2 form.
+    """
+    try:
+        sent = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        if b"NaN" not in body and b"Infinity" not in body:
+            raise _not_v2(f"no JSON ({error})") from error
+        sent = _with_odd_numbers(body)
+    return _request_of(sent, model_name)
+
+
+def request_of_binary(body: bytes, json_length: str, model_name: str) -> InferRequest:
+    """A request that is JSON followed by binary tensors.
+
+    Args:
+        body: all of it.
+        json_length: how many bytes are JSON, as the header says.
+        model_name: that is asked.
+
+    Raises:
+        InvalidInput: it is not of the V2 form, or holds fewer bytes than it says.
+    """
+    if not (json_length.isascii() and json_length.isdigit()):
+        raise _not_v2(f"its header's JSON length is {shown(json_length)}")
+    at = int(json_length)
+    try:
+        sent = orjson.loads(body[:at])
+    except orjson.JSONDecodeError as error:
+        raise _not_v2(f"its first {at:,} bytes are no JSON ({error})") from error
+    told = sent.get("inputs") if isinstance(sent, dict) else None
+    if not isinstance(told, list) or not all(isinstance(each, dict) for each in told):
+        raise _not_v2("inputs: a list of objects is required")
+    request = _request_of(sent | {"inputs": [{"data": [], **each} for each in told]}, model_name)
+    for tensor, each in zip(request.inputs, told, strict=True):
+        if "data" in each:
+            continue
+        size = (tensor.parameters or {}).get("binary_data_size")
+        if type(size) is not int or not 0 <= size <= len(body) - at:
+            raise _not_v2(f"{shown(tensor.name)} has no data, nor a binary_data_size of bytes that came")
+        tensor.data, tensor._raw_data = None, body[at : at + size]  # as KServe's own `from_bytes` does
+        at += size
+    return request
+
+
+def _request_of(sent: Any, model_name: str) -> InferRequest:
+    try:
+        request = InferenceRequest.model_validate(sent)
+    except ValidationError as error:
+        raise _not_v2(first_of(error.errors())) from error
+    return InferRequest.from_inference_request(request, model_name)
+
+
+def _with_odd_numbers(body: bytes) -> Any:
+    """With NaN and infinities, which are no JSON: a sentence can name them. That takes longer than `orjson`."""
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise _not_v2(f"no JSON ({error!a})") from error
+
+
+def _not_v2(fault: str) -> InvalidInput:
+    form = '{"inputs": [{"name", "shape", "datatype", "data"}, ...]}'
+    return InvalidInput(f"The request is not of the V2 form: {fault}. Send {form} as application/json.")
+
+
+def _values(sent: InferInput, tensor: Tensor) -> NDArray[Any]:
+    """A tensor's values as an array of the shape it claims.
+
+    Raises:
+        InvalidInput: it has another datatype or shape, too many rows, or something else than numbers.
+    """
+    name, datatype, sizes = tensor
+    shape = tuple(sent.shape)
+    what, most = ("bars", MAX_BARS) if name in _BARS else ("rows", MAX_ROWS)
+    if sent.datatype != datatype:
+        raise InvalidInput(f"'{name}' is {shown(sent.datatype)}; send {datatype} {_wanted(tensor)}.")
+    if len(shape) != len(sizes) or shape[1:] != sizes[1:] or shape[0] < 1:
+        raise InvalidInput(
+            f"'{name}' has shape {shown(list(shape))}; send {_wanted(tensor)}, with at least one {what[:-1]}."
+        )
+    if shape[0] > most:
+        raise InvalidInput(f"'{name}' has {shape[0]:,} {what}; send at most {most:,} a request.")
+    try:
+        if sent._raw_data is not None:
+            return np.frombuffer(sent._raw_data, _DTYPES[datatype]).reshape(shape)
+        return _from_list(sent.data, shape, datatype)
+    except TypeError as error:
+        raise InvalidInput(f"'{name}' holds {error}; send {datatype} {_wanted(tensor)}.") from error
+    except (ValueError, OverflowError) as error:
+        raise InvalidInput(f"The data of '{name}' do not fill its shape {list(shape)}: {error}.") from error
+
+
+def _wanted(tensor: Tensor) -> str:
+    what = "bars" if tensor.name in _BARS else "rows"
+    return f"[{what}" + "".join(f", {size}" for size in tensor.shape[1:]) + "]"
+
+
+def _from_list(data: list[Any], shape: Sequence[int], datatype: str) -> NDArray[Any]:
+    """An array of a list, flat or nested as V2 allows.
+
+    NumPy is only given numbers, and as many as fit: a list of texts, one of them long, would fill all memory.
+    """
+    types = set(map(type, data))
+    if types == {list} and len(shape) == 2:
+        if len(data) != shape[0] or any(len(row) != shape[1] for row in data):
+            raise ValueError("its rows are not all as long as that")
+        data = list(chain.from_iterable(data))
+        types = set(map(type, data))
+    if len(data) != math.prod(shape):
+        raise ValueError(f"there are {len(data)}")
+    if not types <= {int, float}:
+        raise TypeError("null, text, booleans or lists")
+    if datatype == "INT64" and types != {int}:
+        raise TypeError("something else than whole numbers")
+    return np.array(data, dtype=_DTYPES[datatype]).reshape(shape)
+
+
+def _raw(values: NDArray[Any]) -> bytes:
+    """A tensor's bytes: numbers in C order, texts each behind its length."""
+    if values.dtype.kind != "U":
+        return values.tobytes()
+    texts = [text.encode() for text in values.ravel().tolist()]
+    return b"".join(struct.pack("<I", len(text)) + text for text in texts)
