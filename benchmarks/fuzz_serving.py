@@ -3,8 +3,10 @@
     python benchmarks/fuzz_serving.py [--bodies 100000] [--seed 0] [--connections 8]
 
 Bodies are those of `tests/serving/bodies.py`, one a seed, over V1, V2, binary V2, gRPC, the time-series endpoint and
-`:explain`. Ends with 1 where an answer is a 5xx but 503, where the server ended, or where its memory did not come back
-to within a tenth of what it was after the first thousand bodies, which fill its pools and caches.
+`:explain`, as they are and as CloudEvents, on a predictor with an explainer beside it. Ends with 1 where an answer is
+neither a 2xx, a 4xx nor a 503, where the server or the explainer ended, where nothing was explained, or where the
+server's memory did not come back to within a tenth of what it was after the first thousand bodies, which fill its pools
+and caches.
 """
 
 from __future__ import annotations
@@ -27,9 +29,14 @@ import psutil
 from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceStub
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for the tests' builders
-from tests.serving.bodies import grpc_message, rest_body
-from tests.serving.builders import make_trained
+from bench_serving import trained
 
+from cryptosentinel.config import load_settings
+from serving.explainer.process import start_explainer, with_explainer
+from tests.serving.bodies import EXPLAIN, grpc_message, rest_body
+from tests.serving.builders import instances
+
+TRAINING_ROWS = 1_800
 WARM_UP = 1_000
 GROWTH = 0.10
 SETTLE_S = 5.0
@@ -44,26 +51,40 @@ def main() -> int:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        make_trained(root / "bundle", lean=1.0)
+        bundle = trained(root, TRAINING_ROWS)
+        serving = {"http_port": 0, "grpc_port": 0, "explain_concurrency": given.connections}
+        settings = with_explainer(load_settings(environ={}, overrides={"home": folder, "serving": serving}))
         state = root / "predictor.json"
-        ports = json.dumps({"serving": {"http_port": 0, "grpc_port": 0}})
-        command = [sys.executable, "-m", "serving.server", "--bundle", str(root / "bundle"), "--settings", ports]
-        with subprocess.Popen([*command, "--bundle-version", "1", "--state", str(state)]) as server:
+        command = [sys.executable, "-m", "serving.server", "--settings", settings.public_json()]
+        command += ["--bundle", str(bundle), "--bundle-version", "1", "--state", str(state)]
+        with (
+            start_explainer(settings, bundle=bundle, bundle_version=1) as explainer,
+            subprocess.Popen(command) as server,
+        ):
             try:
-                return _fuzz(server, _address(server, state), given)
+                failed = _fuzz(server, _address(server, state), given)
             finally:
                 server.terminate()
+            if not explainer.running:
+                print("The explainer ended.")
+            return int(failed or not explainer.running)
 
 
 def _address(server: subprocess.Popen[bytes], state: Path) -> dict[str, str]:
+    """Where it answers, once it answers and explains."""
     while not state.exists():
         if server.poll() is not None:
             raise SystemExit(f"The server ended with {server.returncode} before it answered.")
         time.sleep(0.1)
-    return json.loads(state.read_text())
+    address: dict[str, str] = json.loads(state.read_text())
+    for _ in range(600):
+        if httpx.post(address["url"] + EXPLAIN, json={"instances": instances(1)}, trust_env=False).is_success:
+            return address
+        time.sleep(0.1)
+    raise SystemExit("The explainer did not explain within a minute.")
 
 
-def _fuzz(server: subprocess.Popen[bytes], address: dict[str, str], given: argparse.Namespace) -> int:
+def _fuzz(server: subprocess.Popen[bytes], address: dict[str, str], given: argparse.Namespace) -> bool:
     process = psutil.Process(server.pid)
     seen: Counter[tuple[str, str]] = Counter()
     first = range(given.seed, given.seed + WARM_UP)
@@ -85,7 +106,8 @@ def _fuzz(server: subprocess.Popen[bytes], address: dict[str, str], given: argpa
     print(f"\nResident MiB: {megabytes[0]} before, at most {megabytes[1]}, {megabytes[2]} after ({growth:+.1%}).")
     for seed, protocol, status, text in bad[:20]:
         print(f"seed {seed}: {protocol} {status}: {text[:200]}")
-    return int(bool(bad) or server.poll() is not None or growth > GROWTH)
+    explained = seen["explain", "200"]
+    return bool(bad) or server.poll() is not None or growth > GROWTH or not explained
 
 
 async def _ask(
@@ -114,7 +136,7 @@ async def _ask(
                 return "gRPC", status, text, status in GOOD_GRPC
             body = rest_body(random)
             answered = await client.post(body.path, content=body.content, headers=body.headers)
-            good = answered.status_code < 500 or answered.status_code == 503
+            good = answered.status_code // 100 in {2, 4} or answered.status_code == 503
             protocol = body.path.rpartition("/")[2].rpartition(":")[2]
             if "inference-header-content-length" in body.headers:
                 protocol += ", binary"

@@ -25,12 +25,14 @@ PREDICT, EXPLAIN = f"/v1/models/{MODEL}:predict", f"/v1/models/{MODEL}:explain"
 INFER, FORECAST = f"/v2/models/{MODEL}/infer", "/v1/timeseries/forecast"
 JSON = "application/json"
 BINARY = "application/octet-stream"
+EVENT_JSON = "application/cloudevents+json"
 
 _BARS = bars_of()
 _ROWS = [{"name": "close", "shape": [1], "datatype": "FP64", "data": [600.0]}]
 _SCALE = {"name": SCALE_FEATURE, "shape": [1], "datatype": "FP64", "data": [0.001]}
 _FEATURES = {"name": "features", "shape": [1, COUNT], "datatype": "FP64", "data": [0.0] * COUNT}
 _V1 = [{"instances": instances(2)}, {"bars": as_bars(_BARS), "interval": "5m"}, {"series": [{"bars": as_bars(_BARS)}]}]
+_EXPLAINED = [*_V1[:2], {"instances": instances(1), "lime": True}]
 _V2 = [
     {"id": "1", "inputs": [*_ROWS, _FEATURES], "outputs": [{"name": "p_up"}]},
     {"inputs": [*_ROWS, _SCALE], "parameters": {"binary_data_output": True}},
@@ -91,13 +93,14 @@ def rest_body(random: Random) -> Body:
         return Body(path, json.dumps(random.choice(_ODD)(random)).encode(), {"content-type": JSON})
     if path == INFER and kind < 0.45:
         return _binary(random)
-    good = random.choice(_V2 if path == INFER else _FORECASTS if path == FORECAST else _V1)
+    good = random.choice({INFER: _V2, FORECAST: _FORECASTS, EXPLAIN: _EXPLAINED, PREDICT: _V1}[path])
     value = spoilt(good, random)
     headers = {"content-type": JSON}
-    if kind < 0.20:
-        value = spoilt({**_EVENT, "data": value}, random)
-        headers = {"content-type": random.choice([JSON, "application/cloudevents+json"])}
-    elif kind < 0.25:
+    event = 0.10 if path in {PREDICT, EXPLAIN} else 0.05  # of each form: all in the body, or the rest in headers
+    if kind < 0.15 + event:
+        value = spoilt({**_EVENT, "data": random.choice([good, value])}, random)
+        headers = {"content-type": random.choice([JSON, EVENT_JSON])}
+    elif kind < 0.15 + 2 * event:
         headers = {"content-type": JSON} | {
             f"ce-{name}": text for name, text in _EVENT.items() if random.random() < 0.8
         }
