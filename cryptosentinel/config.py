@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
 
 from cryptosentinel import _settings_layers as layers
 from cryptosentinel.errors import SettingsError
@@ -203,6 +203,16 @@ class ServingSettings(_Group):
     explain_concurrency: int = Field(4, ge=1, description="explanations asked for at once; more are refused with 503")
     log_format: Literal["text", "json"] = "text"
     tracing: bool = Field(False, description="OpenTelemetry spans, to where the OTEL_EXPORTER_OTLP_* variables say")
+    repository_api: bool = Field(
+        False, description="let whoever reaches the predictor load and unload its bundle over V2; for one worker"
+    )
+
+    @field_validator("repository_api")
+    @classmethod
+    def _reaches_all_workers(cls, value: bool, info: ValidationInfo) -> bool:
+        if value and info.data.get("workers", 1) > 1:
+            raise ValueError("must be false with several workers: it would reach one of them")
+        return value
 
 
 class DashboardSettings(_Group):

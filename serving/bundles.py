@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import shutil
+import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 
 from cryptosentinel.bundle import MANIFEST, Bundle, file_digest
-from cryptosentinel.errors import BundleDamagedError, BundleError
+from cryptosentinel.errors import BundleDamagedError, BundleError, ServingError
 from serving.logs import fields
 
 if TYPE_CHECKING:  # the explainer needs neither KServe nor the registry
     from cryptosentinel.storage import ModelRegistry
     from serving.predictor import ForecastModel
+
+T = TypeVar("T")
 
 log = logging.getLogger("serving")
 
@@ -81,8 +86,39 @@ def fetch_served(registry: ModelRegistry, version: int, folder: Path) -> Served:
         ) from error
 
 
+class Source(Protocol):
+    """Where a model's bundle comes from, while requests run."""
+
+    async def load(self) -> None:
+        """Serves what is there now, verified anew; where that fails, what was served before stays as it was.
+
+        Raises:
+            CryptoSentinelError: it cannot be fetched or loaded.
+        """
+
+    def unload(self) -> None:
+        """Serves nothing from the next request on, until `load`."""
+
+
+class BundleFolder:
+    """The bundle of one folder, as a `Source`."""
+
+    def __init__(self, model: ForecastModel, path: Path, version: int | None) -> None:
+        self._model = model
+        self._path = path
+        self._version = version
+
+    async def load(self) -> None:
+        """See `Source.load`."""
+        self._model.serve(await in_daemon(lambda: load_served(self._path, self._version)))
+
+    def unload(self) -> None:
+        """See `Source.unload`."""
+        self._model.withdraw()
+
+
 class ChampionFollower:
-    """Serves the registry's champion, and the next one when there is one.
+    """Serves the registry's champion, and the next one when there is one. A `Source`.
 
     A champion that cannot be loaded is reported once, and the one before it stays.
     """
@@ -94,6 +130,25 @@ class ChampionFollower:
         self._serving: int | None = None
         self._failed: tuple[int, float] | None = None  # version, when it was tried
         self._reported = ""
+        self._unloaded = False
+        self._looking = asyncio.Lock()
+
+    async def load(self) -> None:
+        """See `Source.load`."""
+        before, self._unloaded = self._unloaded, False
+        try:
+            async with self._looking:
+                served = await in_daemon(self._present)
+        except BaseException:
+            self._unloaded |= before
+            raise
+        if not self._unloaded:  # meanwhile
+            self._serve(served)
+
+    def unload(self) -> None:
+        """See `Source.unload`."""
+        self._unloaded = True
+        self._model.withdraw()
 
     def first(self) -> None:
         """Serves the present champion; without one, the model stays unready until `follow` finds it.
@@ -112,13 +167,14 @@ class ChampionFollower:
         while True:
             await asyncio.sleep(every_s)
             try:
-                served = await asyncio.to_thread(self._newer)
+                async with self._looking:
+                    served = None if self._unloaded else await in_daemon(self._newer)
             except Exception as error:  # noqa: BLE001 (nothing that happens here may end what is served)
                 self._report(error)
                 continue
             if self._failed is None:
                 self._reported = ""
-            if served is not None:
+            if served is not None and not self._unloaded:
                 self._serve(served)
                 champion = served.bundle.manifest.champion
                 log.info("swapped", extra=fields(bundle_version=served.version, champion=champion))
@@ -126,6 +182,12 @@ class ChampionFollower:
     def _serve(self, served: Served) -> None:
         self._model.serve(served)
         self._serving = served.version
+
+    def _present(self) -> Served:
+        champion = self._registry.champion()
+        if champion is None:
+            raise ServingError("The registry has no champion yet.")
+        return fetch_served(self._registry, champion.version, self._folder)
 
     def _newer(self) -> Served | None:
         champion = self._registry.champion()
@@ -147,6 +209,28 @@ class ChampionFollower:
         if text != self._reported:
             self._reported = text
             log.error("swap_failed", extra=fields(still_serving=self._serving, error=text))
+
+
+async def in_daemon(work: Callable[[], T]) -> T:
+    """What `work` returns, from a thread that does not keep the process from ending while a store hangs."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[T] = loop.create_future()
+
+    def tell(setter: Callable[[Any], None], outcome: object) -> None:
+        if not done.done():  # cancelled
+            setter(outcome)
+
+    def run() -> None:
+        setter, outcome = done.set_result, None
+        try:
+            outcome = work()
+        except Exception as error:  # noqa: BLE001 (raised where it is awaited)
+            setter, outcome = done.set_exception, error
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            loop.call_soon_threadsafe(tell, setter, outcome)
+
+    threading.Thread(target=run, name="registry", daemon=True).start()
+    return await done
 
 
 def _own_version(path: Path, bundle: Bundle) -> int:

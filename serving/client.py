@@ -28,6 +28,9 @@ T = TypeVar("T")
 
 AWAY = "Start it with `cryptosentinel up` or `cryptosentinel serve`, or set `serving.url` to where one runs."
 
+# While a server starts, when to ask again is not what it says: it cannot know.
+EAGER_S, EAGER_PAUSE_S = 5.0, 0.2
+
 LATER = "Ask again in a few seconds; where it stays so, its log says why."
 NO_EXPLAINER = (
     "`cryptosentinel up` and `cryptosentinel serve` start an explainer beside the predictor; it needs some seconds to"
@@ -140,7 +143,8 @@ class ServedPredictor:
 
         Raises:
             UserInputError: the rows have no features.
-            ServingError: the predictor or its explainer is away, still loads, or refuses the rows.
+            ServingError: the predictor or its explainer is away, still loads, or refuses the rows; at once where
+                explanations are off.
             SpecMismatchError: the predictor's bundle was built for other features.
         """
         if rows.features is None:
@@ -188,12 +192,14 @@ class ServedPredictor:
     def wait_ready(self, timeout_s: float, version: int | None = None) -> ModelInfo:
         """Waits until it answers, and, with `version`, until it serves that bundle version.
 
+        In the first seconds it is asked several times a second, whatever `Retry-After` it tells.
+
         Raises:
             ServingError: it does not in time.
         """
         deadline = time.monotonic() + timeout_s
         while True:
-            info = self._call(self._ask_info, max(deadline - time.monotonic(), 1.0))
+            info = self._call(self._ask_info, max(deadline - time.monotonic(), 1.0), eager_s=EAGER_S)
             if version is None or info.bundle_version == version:
                 return info
             if time.monotonic() > deadline:
@@ -225,10 +231,17 @@ class ServedPredictor:
         response.raise_for_status()
         return ModelInfo.model_validate_json(response.content)
 
-    def _call(self, ask: Callable[[], Awaitable[T]], timeout_s: float, remedy: str = LATER) -> T:
-        """What `ask` answers; `remedy` is for a server that answers, but not yet with that."""
+    def _call(self, ask: Callable[[], Awaitable[T]], timeout_s: float, remedy: str = LATER, eager_s: float = 0.0) -> T:
+        """What `ask` answers.
+
+        Args:
+            ask: once.
+            timeout_s: for all attempts.
+            remedy: for a server that answers, but not yet with that.
+            eager_s: how long it is asked as often as may be, whatever it says.
+        """
         try:
-            return self._portal.call(self._until_answered, ask, timeout_s, remedy)
+            return self._portal.call(self._until_answered, ask, timeout_s, remedy, eager_s)
         except httpx.HTTPStatusError as error:
             raise self._refusal(error.response) from error
         except (httpx.HTTPError, httpx.InvalidURL) as error:
@@ -239,8 +252,11 @@ class ServedPredictor:
                 remedy="Check `serving.url`.",
             ) from error
 
-    async def _until_answered(self, ask: Callable[[], Awaitable[T]], timeout_s: float, remedy: str) -> T:
-        deadline, pause_s = anyio.current_time() + timeout_s, 0.05
+    async def _until_answered(
+        self, ask: Callable[[], Awaitable[T]], timeout_s: float, remedy: str, eager_s: float
+    ) -> T:
+        began, pause_s = anyio.current_time(), 0.05
+        deadline = began + timeout_s
         said, problem = "", "it did not answer"
         with anyio.CancelScope(deadline=deadline):
             while True:
@@ -253,6 +269,8 @@ class ServedPredictor:
                     if error.response.status_code != httpx.codes.SERVICE_UNAVAILABLE:
                         raise
                     said, told_s = _sentence(error.response), _retry_after_s(error.response)
+                if anyio.current_time() < began + eager_s:
+                    told_s, pause_s = 0.0, min(pause_s, EAGER_PAUSE_S)
                 if anyio.current_time() + told_s >= deadline:
                     break
                 await anyio.sleep(max(told_s, pause_s))
@@ -268,6 +286,8 @@ class ServedPredictor:
         match response.status_code:
             case httpx.codes.CONFLICT:
                 return SpecMismatchError(sentence)
+            case httpx.codes.NOT_IMPLEMENTED:
+                return ServingError(f"The predictor at {self.url} does not do that. {sentence}")
             case httpx.codes.NOT_FOUND:
                 return ServingError(
                     f"There is no model '{self.model_name}' at {self.url}: {sentence}",

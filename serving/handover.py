@@ -46,6 +46,16 @@ class ExplainerAwayError(ModelNotReady):
         self.retry_after_s = retry_after_s
 
 
+class ExplanationsOffError(Exception):
+    """There will be no explanation here, however often one asks."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Explanations are off: this predictor has no explainer. Start one (`python -m serving.explainer`), set"
+            " `serving.explainer_url` to its address, and start the predictor anew."
+        )
+
+
 class Handover:
     """A client of the explainer; use it in one event loop.
 

@@ -69,8 +69,8 @@ def ended(protocol: Protocol, outcome: Outcome, seconds: float) -> None:
 
 
 def outcome_of(status: int) -> Outcome:
-    """What an HTTP status says; 0 stands for a client that left before it got one."""
-    if status == 0 or 400 <= status < 500:
+    """What an HTTP status says; 0 stands for a client that left before it got one, 501 for what is switched off."""
+    if status in {0, 501} or 400 <= status < 500:
         return "client_error"
     if status < 400:
         return "ok"

@@ -1,4 +1,4 @@
-"""KServe's `ModelServer` with what it cannot be told: the host, free ports, no load and unload over the network.
+"""KServe's `ModelServer` with what it cannot be told: the host, free ports, no load and unload unless asked for.
 
 Told to end, it says so to probes, still answers for a moment, then takes nothing new and ends once all is answered.
 
@@ -34,6 +34,7 @@ from serving._kserve import (
     add_GRPCInferenceServiceServicer_to_server,
 )
 from serving.admission import Admission
+from serving.bundles import Source
 from serving.dataplane import ForecastDataPlane, NoRepositoryExtension
 from serving.endpoints import ForecastServicer, add_inference
 from serving.logs import fields
@@ -42,6 +43,7 @@ from serving.middleware import BoundedProtocol, Operations
 from serving.openapi import describe
 from serving.predictor import ForecastModel
 from serving.refusals import add_refusals
+from serving.repository import RepositoryExtension
 from serving.state import remove_state, write_state
 from serving.timeseries import add_time_series
 
@@ -63,6 +65,7 @@ class ForecastServer(ModelServer):
         background: what runs beside the servers, e.g. following a registry.
         grace_s: how long accepted requests are waited for at the end.
         worker: which of several processes this is; gRPC is answered by the first, 0.
+        source: of its bundle, where it may be loaded and unloaded over the network.
     """
 
     def __init__(
@@ -75,6 +78,7 @@ class ForecastServer(ModelServer):
         *,
         grace_s: int,
         worker: int | None = None,
+        source: Source | None = None,
     ) -> None:
         super().__init__(
             http_port=serving.http_port,
@@ -85,7 +89,11 @@ class ForecastServer(ModelServer):
         )
         self._admission = Admission(serving.max_body_bytes)
         self.dataplane = ForecastDataPlane(self.registered_models, model, self._admission)
-        self.model_repository_extension = NoRepositoryExtension(self.registered_models)
+        self.model_repository_extension = (
+            NoRepositoryExtension(self.registered_models)
+            if source is None
+            else RepositoryExtension(self.registered_models, model, source)
+        )
         self._rest = _RESTServer(
             self.dataplane, self.model_repository_extension, model, listener, grace_s, self._admission
         )

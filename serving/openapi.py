@@ -68,6 +68,8 @@ def _complete(path: str, operation: dict[str, Any]) -> None:
         operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": V1_BODY}}}
     if path == "/metrics":
         operation["responses"]["200"]["content"] = {"text/plain": {"schema": _TEXT}}
+    if path.endswith(":explain"):
+        operation["responses"]["501"] = _REFUSAL
     if "parameters" in operation or "requestBody" in operation:
         for status in _REFUSALS:
             if "timeseries" not in path or status == "413":

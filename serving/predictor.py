@@ -28,7 +28,7 @@ from serving._kserve import (
 from serving.asked import MAX_ROWS, Asked, Reply, utc_now
 from serving.bars import MAX_BARS, bars_needed
 from serving.bundles import Served
-from serving.handover import ExplainerAwayError, Handover, split_request
+from serving.handover import ExplanationsOffError, Handover, split_request
 from serving.info import ModelInfo
 from serving.instances import INSTANCES, asked_of_payload, predictions_of
 from serving.metrics import SWAPS, count_rows
@@ -95,6 +95,11 @@ class ForecastModel(Model):
         self._current = _Current(served, V2Form(served.bundle.manifest))
         self.ready = True
 
+    def withdraw(self) -> None:
+        """Answers no request that comes from now on, until it is given a bundle again."""
+        self.ready = False
+        self._current = None
+
     def load(self) -> bool:
         """Called by KServe for a model that is not ready. Nothing can be done here: a bundle comes through `serve`."""
         return self.ready
@@ -160,11 +165,12 @@ class ForecastModel(Model):
             InvalidInput: the request cannot be answered; the message says what to send.
             NotServingYet: there is no bundle yet.
             ExplainerAwayError: there can be no explanation now.
+            ExplanationsOffError: there can be none at all.
         """
         current = self._now()
         rows, lime = await asyncio.to_thread(self._rows_to_explain, current, payload)
         if self._handover is None:
-            raise ExplainerAwayError("Explanations are off here: `serving.explainer_url` names no explainer.")
+            raise ExplanationsOffError
         return await self._handover.explain(rows, current.served, lime=lime)
 
     async def forecast(self, request: Forecast) -> dict[str, Any]:

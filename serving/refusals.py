@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 
 from serving.asked import SpecMismatch
 from serving.dataplane import first_of
-from serving.handover import ExplainerAwayError
+from serving.handover import ExplainerAwayError, ExplanationsOffError
 from serving.timeseries import PREFIX, error_response
 
 
@@ -20,6 +20,7 @@ def add_refusals(app: FastAPI) -> None:
     """Adds our handlers to KServe's, or in their place."""
     app.add_exception_handler(SpecMismatch, _spec_mismatch)
     app.add_exception_handler(ExplainerAwayError, _no_explanation)
+    app.add_exception_handler(ExplanationsOffError, _no_explanations)
     app.add_exception_handler(RequestValidationError, _malformed)
     app.add_exception_handler(HTTPException, _no_such_thing)
     app.add_exception_handler(NotImplementedError, _no_versions)
@@ -33,6 +34,10 @@ async def _spec_mismatch(request: Request, error: Exception) -> JSONResponse:
 async def _no_explanation(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, ExplainerAwayError)
     return _refuse(request, HTTPStatus.SERVICE_UNAVAILABLE, str(error), {"Retry-After": str(error.retry_after_s)})
+
+
+async def _no_explanations(request: Request, error: Exception) -> JSONResponse:
+    return _refuse(request, HTTPStatus.NOT_IMPLEMENTED, str(error))
 
 
 async def _malformed(request: Request, error: Exception) -> JSONResponse:

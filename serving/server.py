@@ -84,20 +84,22 @@ def run_predictor(
         os.environ.pop(MULTIPROCESS_FOLDER, None)  # there is nothing to add up
 
     from serving import tracing
-    from serving.bundles import ChampionFollower, load_served
+    from serving.bundles import BundleFolder, ChampionFollower, Source, load_served
     from serving.handover import handover_for
     from serving.model_server import ForecastServer
     from serving.predictor import ForecastModel
 
     model = ForecastModel(settings.serving.model_name, settings.forecast, handover=handover_for(settings.serving))
     background: list[Background] = []
+    source: Source
     if bundle is not None:
+        source = BundleFolder(model, bundle, bundle_version)
         model.serve(load_served(bundle, bundle_version))
     elif store_root is not None:
         from cryptosentinel.storage import open_storage
 
         registry = open_storage(settings.storage, root=store_root, market=market).registry
-        follower = ChampionFollower(model, registry, store_root / "serving" / "bundles")
+        source = follower = ChampionFollower(model, registry, store_root / "serving" / "bundles")
         follower.first()
         background.append(lambda: follower.follow(settings.serving.reload_s))
     else:
@@ -106,7 +108,16 @@ def run_predictor(
         background.append(lambda: _end_with(parent_pid))
     if worker is not None:  # not before it can answer: the kernel shares connections out among those that listen
         listener = _listen(host, http_port, "serving.http_port", shared=True)
-    server = ForecastServer(model, settings.serving, listener, state, background, grace_s=GRACE_S, worker=worker)
+    server = ForecastServer(
+        model,
+        settings.serving,
+        listener,
+        state,
+        background,
+        grace_s=GRACE_S,
+        worker=worker,
+        source=source if settings.serving.repository_api else None,
+    )
     provider = tracing.start() if settings.serving.tracing else None
     try:
         server.start([model])

@@ -70,9 +70,9 @@ def as_forecast(*inputs: dict[str, Any], **changed: Any) -> dict[str, Any]:
     return {"model": MODEL, "inputs": list(inputs), "options": {"horizon": 1}, **changed}
 
 
-def make_model(folder: Path, *, now: datetime = NOW) -> ForecastModel:
+def make_model(folder: Path, *, now: datetime = NOW, handover: Any = None) -> ForecastModel:
     """A model with a trained bundle whose clock stands still."""
-    model = ForecastModel(MODEL, clock=lambda: now)
+    model = ForecastModel(MODEL, clock=lambda: now, handover=handover)
     make_trained(folder, lean=1.0)
     model.serve(load_served(folder, 7))
     return model

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from kserve.protocol.infer_type import RequestedOutput
 
+from cryptosentinel.config import ServingSettings
 from cryptosentinel.features import SCALE_FEATURE
 from cryptosentinel.market.bars import Interval
 from serving._kserve import InferInput, InferRequest
@@ -23,6 +24,7 @@ from tests.builders import make_random_bars
 from tests.serving.asking import MODEL, NEED, as_bars, as_forecast, as_request, as_series, ask_grpc, bars_of
 from tests.serving.builders import COUNT, NOW, SPEC, instances
 
+LARGE = b" " * (ServingSettings().max_body_bytes + 1)
 FIVE = SPEC.interval.delta
 NOT_SENT = "\N{EN DASH}"
 V1, V2, SERIES = f"/v1/models/{MODEL}:predict", f"/v2/models/{MODEL}/infer", "/v1/timeseries/forecast"
@@ -105,6 +107,7 @@ def faults() -> dict[str, Fault]:
         "too many rows": in_v2(
             tensor("close", [MAX_ROWS + 1], [1.0] * (MAX_ROWS + 1)), v1={"instances": [0] * (MAX_ROWS + 1)}
         ),
+        "a body too large": Fault(LARGE, LARGE, InferRequest(MODEL, [CLOSE, SCALE], request_id=LARGE.decode()), LARGE),
         "an unknown output": Fault(v2=unknown_output, grpc=unknown_output),
         "too few bars": in_bars(bars_of(NEED - 1)),
         "too many bars": in_bars(bars_of(MAX_BARS + 1)),

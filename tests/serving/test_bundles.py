@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import threading
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from cryptosentinel.bundle import Bundle
-from cryptosentinel.errors import BundleDamagedError, BundleError, StoreUnavailableError
+from cryptosentinel.errors import BundleDamagedError, BundleError, ServingError, StoreUnavailableError
 from cryptosentinel.storage import RegisteredModel
 from serving import bundles
 from serving.bundles import ChampionFollower, load_served
@@ -156,6 +157,75 @@ def test_an_unreachable_registry_is_reported_once_each_time(registry, model, tmp
     follow_until(follower, lambda: looks == 50)
     assert len(errors(caplog)) == 3
     assert model.served.version == 0
+
+
+def test_a_registry_that_hangs_does_not_keep_the_process_from_ending(registry, model, tmp_path):
+    registry.number = 0
+    follower = ChampionFollower(model, registry, tmp_path / "copies")
+    follower.first()
+    asked, ended = threading.Event(), threading.Event()
+
+    def hangs() -> None:
+        asked.set()
+        ended.wait(20)
+        ended.set()
+
+    registry.champion = hangs
+    follow_until(follower, asked.is_set)
+    assert not ended.is_set()  # `asyncio.run` has returned
+    hanging = [thread for thread in threading.enumerate() if thread.name == "registry"]
+    assert all(thread.daemon for thread in hanging)
+    ended.set()
+
+
+def test_an_unloaded_model_is_served_again_only_when_it_is_loaded(registry, model, tmp_path):
+    registry.number = 0
+    follower = ChampionFollower(model, registry, tmp_path / "copies")
+    follower.first()
+    looks = 0
+    champion = registry.champion
+
+    def counted() -> RegisteredModel | None:
+        nonlocal looks
+        looks += 1
+        return champion()
+
+    registry.champion = counted
+
+    async def run() -> None:
+        follower.unload()
+        registry.number = 1
+        following = asyncio.create_task(follower.follow(0.001))
+        await asyncio.sleep(0.05)
+        assert (model.ready, looks) == (False, 0)
+        with pytest.raises(NotServingYet):
+            model.info()
+        registry.number = None
+        with pytest.raises(ServingError, match="no champion"):
+            await follower.load()
+        await asyncio.sleep(0.05)
+        assert (model.ready, looks) == (False, 1)
+        registry.number = 2
+        await follower.load()
+        assert (model.ready, model.served.version) == (True, 2)
+        registry.number = 1
+        async with asyncio.timeout(20):
+            while model.served.version != 1:
+                await asyncio.sleep(0.001)
+        following.cancel()
+
+    asyncio.run(run())
+
+
+def test_a_champion_that_cannot_be_loaded_leaves_the_one_before(registry, model, tmp_path):
+    registry.number = 0
+    follower = ChampionFollower(model, registry, tmp_path / "copies")
+    follower.first()
+    damage(registry.folders[1])
+    registry.number = 1
+    with pytest.raises(BundleDamagedError):
+        asyncio.run(follower.load())
+    assert (model.ready, model.served.version) == (True, 0)
 
 
 def test_a_damaged_copy_is_fetched_again(registry, model, tmp_path):

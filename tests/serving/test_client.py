@@ -272,13 +272,20 @@ class TestExplain:
             assert client.explain(make_rows(1)).bundle_version == 7
         assert slept == [1]
 
-    def test_one_that_stays_away_is_told_with_what_to_do(self, running):
+    def test_one_that_stays_away_is_told_with_what_to_do(self):
+        away = (503, '{"error": "The explainer is away: it starts, or starts again."}', {"retry-after": "2"})
         with (
-            ServedPredictor(running.process.url, "cryptosentinel", explain_timeout_s=0.5) as client,
-            pytest.raises(ServingError, match=r"cannot answer now: Explanations are off here") as raised,
+            stub((200, OWN_INFO), away) as url,
+            ServedPredictor(url, "m", explain_timeout_s=0.5) as client,
+            pytest.raises(ServingError, match=r"cannot answer now: The explainer is away") as raised,
         ):
             client.explain(make_rows(1))
         assert "start an explainer" in raised.value.remedy
+
+    def test_explanations_that_are_off_are_not_waited_for(self, running, slept):
+        with pytest.raises(ServingError, match=r"Explanations are off.*`serving\.explainer_url`"):
+            running.client.explain(make_rows(1))
+        assert slept == []
 
     @pytest.mark.parametrize("body", ["{}", "[]", explained_as(), explained_as(make_explanation(), make_explanation())])
     def test_what_is_no_explanation_of_the_rows_is_told(self, body):
@@ -296,6 +303,15 @@ class TestRetryAfter:
         with stub(busy, busy, (200, INFO)) as url, ServedPredictor(url, "m") as client:
             assert client.info().bundle_version == 3
         assert slept == [3, 3]
+
+    def test_a_server_that_starts_is_asked_often_at_first_and_then_as_it_said(self, slept, monkeypatch):
+        starts = (503, "{}", {"retry-after": "30"})
+        for eager_s, waits in ((60.0, [0.05, 0.1, 0.2, 0.2]), (0.0, [30] * 4)):
+            monkeypatch.setattr("serving.client.EAGER_S", eager_s)
+            with stub(*[starts] * 4, (200, INFO)) as url, ServedPredictor(url, "m") as client:
+                assert client.wait_ready(600).bundle_version == 3
+            assert slept == waits
+            slept.clear()
 
     def test_what_would_come_too_late_is_not_waited_for(self, slept):
         busy = (503, '{"error": "Busy."}', {"retry-after": "3600"})

@@ -31,12 +31,17 @@ from tests.serving.bodies import FORECAST, INFER, PREDICT, grpc_message, rest_bo
 randoms = st.randoms(use_true_random=False)
 often = settings(max_examples=300, suppress_health_check=list(HealthCheck), database=None)
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+class Explains:
+    """In place of an explainer."""
+
+    async def explain(self, rows, served, *, lime):
+        return {"explanations": [], "sentence": [], "bundle_version": served.version}
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory) -> ForecastServer:
-    return make_server(make_model(tmp_path_factory.mktemp("bundle") / "trained"))
+    return make_server(make_model(tmp_path_factory.mktemp("bundle") / "trained", handover=Explains()))
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+import httpx
 import pytest
 
 from cryptosentinel.config import load_settings
@@ -18,11 +19,13 @@ from cryptosentinel.errors import ServingError
 from serving import logs
 from serving._kserve import InvalidInput
 from serving.bundles import Served, load_served
-from serving.handover import ExplainerAwayError, Handover, handover_for, split_request
-from serving.metrics import EXPLAIN_REFUSED
+from serving.handover import ExplainerAwayError, ExplanationsOffError, Handover, handover_for, split_request
+from serving.metrics import EXPLAIN_REFUSED, outcome_of
 from serving.predictor import ForecastModel, NotServingYet
 from tests.builders import make_random_bars
+from tests.serving.asking import MODEL, make_app, make_server
 from tests.serving.builders import COUNT, instances, make_rows, make_trained
+from tests.serving.test_server import post
 
 GOOD = json.dumps({"explanations": [{"a": 1}], "sentence": ["So it is."], "bundle_version": 99})
 
@@ -272,12 +275,13 @@ def test_the_rest_of_a_request_is_that_for_a_forecast():
 class Recorded:
     """A handover that only keeps what it is handed."""
 
-    def __init__(self) -> None:
+    def __init__(self, answer: dict[str, Any] | None = None) -> None:
         self.handed: list[Any] = []
+        self.answer = answer or {}
 
     async def explain(self, rows, served, *, lime):
         self.handed.append((rows, served, lime))
-        return {}
+        return self.answer
 
 
 def ask_model(model: ForecastModel, payload: Any) -> Any:
@@ -339,10 +343,49 @@ def test_bars_are_featurized_before_they_are_handed_over(served):
     assert (rows.features.shape, rows.close.tolist(), lime) == ((1, COUNT), [bars["close"].iloc[-1]], True)
 
 
-def test_explanations_that_are_off_are_unavailable(served):
+@pytest.mark.parametrize("form", ["all in the body", "the rest in headers"])
+def test_a_cloudevent_is_explained_and_none_of_its_headers_comes_back(served, form):
+    handover, body = Recorded({"explanations": ["So it is."]}), {"instances": instances(2)}
+    model = ForecastModel(MODEL, handover=handover)
+    model.serve(served)
+    event = {
+        "specversion": "1.0",
+        "id": "mine",
+        "source": "/caller",
+        "type": "question",
+        "time": "2025-01-01T00:00:00Z",
+    }
+    headers = {"content-type": "application/cloudevents+json", "authorization": "Bearer secret"}
+    if form == "all in the body":
+        body = event | {"data": body}
+    else:
+        headers |= {"content-type": "application/json"} | {f"ce-{name}": value for name, value in event.items()}
+
+    async def ask() -> httpx.Response:
+        transport = httpx.ASGITransport(make_app(make_server(model)))
+        async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
+            return await client.post(f"/v1/models/{MODEL}:explain", json=body, headers=headers)
+
+    answer = asyncio.run(ask())
+    assert answer.status_code == 200
+    assert "So it is." in answer.text
+    assert handover.handed[0][0].features.tolist() == make_rows(2).features.tolist()
+    told = answer.text + str(answer.headers)
+    assert not any(word in told for word in ("secret", "mine", "/caller", "question"))
+
+
+def test_explanations_that_are_off_are_not_there(served):
     model = ForecastModel("m")
     with pytest.raises(NotServingYet):
         ask_model(model, {"instances": instances(1)})
     model.serve(served)
-    with pytest.raises(ExplainerAwayError, match=r"serving\.explainer_url"):
+    with pytest.raises(ExplanationsOffError, match=r"set `serving\.explainer_url`"):
         ask_model(model, {"instances": instances(1)})
+
+
+def test_that_they_are_off_is_told_as_something_that_waiting_does_not_change(running):
+    answer = post(running, f"/v1/models/{MODEL}:explain", {"instances": instances(1)})
+    assert answer.status_code == 501
+    assert "set `serving.explainer_url`" in answer.json()["error"]
+    assert "retry-after" not in answer.headers
+    assert outcome_of(501) == "client_error"  # nothing is wrong with the server

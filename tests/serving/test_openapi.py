@@ -20,8 +20,6 @@ from tests.serving.asking import MODEL, make_app, make_model, make_server
 
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
-
 
 @pytest.fixture(scope="module")
 def app(tmp_path_factory):
