@@ -18,11 +18,11 @@ from cryptosentinel.features import featurize
 from cryptosentinel.workspace import stored_workspace
 from tests.pipelines.builders import Finished, command, environment, make_market, run_command, write_market
 
-Refused = Callable[..., Finished]
+Ran = Callable[..., Finished]
 
 
 @pytest.fixture
-def refused(
+def ran(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[..., Finished]]:
     """Runs the command line in this process, where an error that is none of ours would end the test."""
@@ -81,11 +81,9 @@ def missing(path: Path) -> str:
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
-def test_a_file_that_holds_no_bars(
-    refused: Refused, tmp_path: Path, make: Callable[[Path], str], sentence: str
-) -> None:
+def test_a_file_that_holds_no_bars(ran: Ran, tmp_path: Path, make: Callable[[Path], str], sentence: str) -> None:
     name = make(tmp_path)
-    done = refused("up", "--once", "--source", f"file:{tmp_path / name}")
+    done = ran("up", "--once", "--source", f"file:{tmp_path / name}")
     assert (done.code, done.out) == (2, "")
     assert done.err.startswith("Error: ")
     assert sentence in done.err
@@ -103,29 +101,29 @@ def test_a_file_that_holds_no_bars(
     ],
     ids=lambda value: value[0] if value[0].startswith("--") else "",
 )
-def test_a_setting_that_is_none(refused: Refused, arguments: list[str], sentences: list[str]) -> None:
-    done = refused("up", "--once", *arguments)
+def test_a_setting_that_is_none(ran: Ran, arguments: list[str], sentences: list[str]) -> None:
+    done = ran("up", "--once", *arguments)
     assert done.code == 2
     assert [sentence for sentence in sentences if sentence not in done.err] == []
 
 
-def test_a_clock_that_is_no_time(refused: Refused) -> None:
-    done = refused("run", "feature", "--source", "simulated", "--as-of", "noon")
+def test_a_clock_that_is_no_time(ran: Ran) -> None:
+    done = ran("run", "feature", "--source", "simulated", "--as-of", "noon")
     assert (done.code, done.err) == (2, "Error: 'noon' is no time.\nWrite --as-of 2025-06-01T12:05 (UTC).\n")
 
 
-def test_a_file_shorter_than_what_is_held_back(refused: Refused, tmp_path: Path) -> None:
+def test_a_file_shorter_than_what_is_held_back(ran: Ran, tmp_path: Path) -> None:
     source = f"file:{write_market(tmp_path / 'bars.parquet', 40)}"
-    done = refused("up", "--once", "--source", source)
+    done = ran("up", "--once", "--source", source)
     assert done.code == 1
     assert "Cannot hold back the last 48 bars" in done.err
     assert "--replay-bars" in done.err
 
 
 @pytest.mark.parametrize("words", [["up", "--once"], ["run", "feature"]], ids=" ".join)
-def test_a_file_in_the_home_folders_place(refused: Refused, tmp_path: Path, words: list[str]) -> None:
+def test_a_file_in_the_home_folders_place(ran: Ran, tmp_path: Path, words: list[str]) -> None:
     (tmp_path / "mine.txt").write_text("mine")
-    done = refused(*words, "--source", "simulated", home=tmp_path / "mine.txt")
+    done = ran(*words, "--source", "simulated", home=tmp_path / "mine.txt")
     assert done.code == 1
     assert str(tmp_path / "mine.txt") in done.err
     assert "home" in done.err.splitlines()[-1]
@@ -133,21 +131,21 @@ def test_a_file_in_the_home_folders_place(refused: Refused, tmp_path: Path, word
 
 
 @pytest.mark.parametrize("text", ['{"format_version": 99, "market": "simulated-0-bitcoin-usd-5m"}', "{"])
-def test_a_store_of_an_unknown_format(refused: Refused, tmp_path: Path, text: str) -> None:
+def test_a_store_of_an_unknown_format(ran: Ran, tmp_path: Path, text: str) -> None:
     marker = tmp_path / "home" / "simulated-0-bitcoin-usd-5m" / "store" / "store.json"
     marker.parent.mkdir(parents=True)
     marker.write_text(text)
-    done = refused("up", "--once", "--source", "simulated")
+    done = ran("up", "--once", "--source", "simulated")
     assert done.code == 1
     assert "format version 99" in done.err or "is damaged" in done.err
     assert "storage.uri" in done.err
     assert marker.read_text() == text
 
 
-def test_a_dashboard_port_in_use_is_told_before_the_work(refused: Refused) -> None:
+def test_a_dashboard_port_in_use_is_told_before_the_work(ran: Ran) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        done = refused("up", "--source", "simulated", settings={"dashboard.port": port})
+        done = ran("up", "--source", "simulated", settings={"dashboard.port": port})
     assert done.code == 1
     assert f"127.0.0.1:{port}: Address already in use" in done.err
     assert "set dashboard.port to another one" in done.err
@@ -155,19 +153,18 @@ def test_a_dashboard_port_in_use_is_told_before_the_work(refused: Refused) -> No
 
 
 @pytest.mark.parametrize("setting", ["serving.http_port", "serving.grpc_port"])
-def test_a_predictor_port_in_use(refused: Refused, setting: str) -> None:
+def test_a_predictor_port_in_use(ran: Ran, setting: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        done = refused("up", "--once", "--source", "simulated", settings={setting: port})
+        done = ran("up", "--once", "--source", "simulated", settings={setting: port})
     assert done.code == 1
     assert f"port {port} on 127.0.0.1 is in use" in done.err
     assert f"set {setting} to another port" in done.err
 
 
-def test_a_market_with_too_few_bars_to_know_its_volatility(tmp_path: Path) -> None:
+def test_a_market_with_too_few_bars_to_know_its_volatility(ran: Ran, tmp_path: Path) -> None:
     source = f"file:{write_market(tmp_path / 'bars.parquet', 20)}"
-    up = command("up", "--once", "--source", source, "--replay-bars", "2", home=tmp_path / "home")
-    done = run_command(up, environment(tmp_path / "scratch"))
+    done = ran("up", "--once", "--source", source, "--replay-bars", "2")
     assert done.code == 0
     assert "not training: 0 complete rows" in done.err
     assert "! No forecast now: too few bars since the last gap to know the volatility: wait for more." in done.err

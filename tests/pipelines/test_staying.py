@@ -10,6 +10,7 @@ from tests.pipelines.builders import command, environment, processes_of, started
 
 SETTINGS: dict[str, object] = {
     "market.coingecko.base_url": "http://127.0.0.1:9",  # nobody listens there
+    "serving.explainer_url": "http://127.0.0.1:9",  # one elsewhere, so that none is started here
     "training.window_days": 1,
     "training.min_rows": 5_000,
     "schedules.feature": "*/10 * * * * *",

@@ -22,7 +22,7 @@ from tests.pipelines.builders import (
     write_market,
 )
 
-HELD_BACK = 12
+HELD_BACK = 8
 
 
 @dataclass

@@ -33,7 +33,7 @@ from tests.pipelines.builders import (
     write_market,
 )
 
-BARS, HELD_BACK, HORIZON = 700, 10, 3
+BARS, HELD_BACK, HORIZON = 700, 5, 3
 SETTINGS = SMALL | {"forecast.horizon_bars": HORIZON, "market.file.replay_bars": HELD_BACK}
 
 
@@ -72,8 +72,8 @@ def test_once_succeeds_and_shows_six_stages(home: Home) -> None:
     assert home.first.code == 0, home.first.err
     stages = [line[:5] for line in home.first.err.splitlines() if line.startswith("[")]
     assert stages == [f"[{number}/6]" for number in range(1, 7)]
-    assert "690 bars of 5m with features, to 2025-01-05 23:05 UTC" in home.first.err
-    assert "10 bars replayed, 11 forecasts logged" in home.first.err
+    assert "695 bars of 5m with features, to 2025-01-05 23:30 UTC" in home.first.err
+    assert "5 bars replayed, 6 forecasts logged" in home.first.err
     assert "all is stopped again" in home.first.err
 
 
@@ -81,7 +81,7 @@ def test_once_prints_settled_forecasts_with_their_outcomes_in_eighty_columns(hom
     lines = home.first.out.splitlines()
     settled = [line for line in lines if line.rstrip().endswith(("correct", "incorrect", "flat", "missed"))]
     assert len(settled) == HELD_BACK + 1 - HORIZON
-    assert any(line.startswith("11 forecasts, 8 settled:") for line in lines)
+    assert any(line.startswith("6 forecasts, 3 settled:") for line in lines)
     assert "bitcoin at 2025-01-06 00:15 UTC, 15 minutes after a close" in home.first.out
     assert max(map(len, lines)) <= 80
 
@@ -137,7 +137,7 @@ def test_nothing_is_left_behind(home: Home) -> None:
 def test_forecasts_of_the_home_can_be_read_by_a_machine(home: Home) -> None:
     shown = run_command(command("forecasts", "--json", home=home.path), home.env)
     answer = json.loads(shown.out)
-    assert (shown.code, answer["record"]["made"], answer["record"]["settled"]) == (0, 11, 8)
+    assert (shown.code, answer["record"]["made"], answer["record"]["settled"]) == (0, 6, 3)
 
 
 @pytest.mark.parametrize(
@@ -182,7 +182,7 @@ def staying(home: Home) -> Iterator[Started]:
 def test_a_second_start_neither_trains_nor_replays_nor_forecasts_twice(home: Home, staying: Started) -> None:
     assert "serves version 1" in staying.text
     assert "[4/7] Training pipeline: version 1 is fresh" in staying.text
-    assert "0 bars replayed, 11 forecasts logged" in staying.text
+    assert "0 bars replayed, 6 forecasts logged" in staying.text
     assert len(home.runs("training")) == 1
 
 
