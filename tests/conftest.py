@@ -7,6 +7,7 @@ import signal
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from hypothesis import settings
 
 # Whoever starts tests in the background may have them ignore Ctrl-C, and with them every process that they start.
@@ -28,3 +29,23 @@ def market_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no recorded market data at {folder}: set CRYPTOSENTINEL_TEST_DATA (see CONTRIBUTING.md)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def noise_parts(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """The folders of every part of a bundle, trained on noise with the default preset. Tests only read them.
+
+    To train them takes seconds, so several processes of tests have the same ones.
+    """
+    from cryptosentinel.forecasting import part_names
+    from tests.forecasting.builders import make_dataset, make_settings, train_all
+
+    settings, folder = make_settings(), tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    made = folder / "noise-parts"
+    with FileLock(folder / "noise-parts.lock"):
+        if not made.exists():
+            train_all(make_dataset(), folder / "noise-parts.new", settings)
+            (folder / "noise-parts.new").rename(made)
+    return [made / name for name in part_names(settings.training)]

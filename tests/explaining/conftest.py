@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from cryptosentinel.bundle import BLEND, Bundle
 from cryptosentinel.explaining import Explainer
 from tests.explaining.builders import with_manifest
-from tests.forecasting.builders import evaluate_parts, make_bundle, make_dataset, make_settings, train_all
+from tests.forecasting.builders import evaluate_parts, make_bundle, make_dataset, make_settings
 from tests.serving.builders import make_random_walk
 
 
 @pytest.fixture(scope="session")
-def silent(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+def silent(noise_parts: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """Trained on noise, so that the random walk is its champion. Tests only read it, as the others."""
-    folder, rows, settings = tmp_path_factory.mktemp("silent"), make_dataset(), make_settings()
-    parts = train_all(rows, folder / "parts", settings)
-    return make_bundle(folder / "bundle", parts, evaluate_parts(parts, rows, settings), settings)
+    settings = make_settings()
+    evaluation = evaluate_parts(noise_parts, make_dataset(), settings)
+    return make_bundle(tmp_path_factory.mktemp("silent") / "bundle", noise_parts, evaluation, settings)
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""One trained field for all tests of this room: training it takes a few seconds."""
+"""What is made of the field that was trained on noise (`noise_parts`), for all tests of this room."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ import pytest
 
 from cryptosentinel.bundle import Bundle
 from cryptosentinel.forecasting import Evaluation
-from tests.forecasting.builders import evaluate_parts, make_bundle, make_dataset, make_settings, train_all
+from tests.forecasting.builders import evaluate_parts, make_bundle, make_dataset, make_settings
 
 
 @pytest.fixture(scope="session")
-def parts(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """The folders of every part, trained on noise with the default preset. Tests only read them."""
-    return train_all(make_dataset(), tmp_path_factory.mktemp("parts"), make_settings())
+def parts(noise_parts: list[Path]) -> list[Path]:
+    return noise_parts
 
 
 @pytest.fixture(scope="session")

@@ -42,7 +42,7 @@ class Running:
         return self.bundles[version]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")  # it asks for a new champion all the time: no tests of other rooms beside that
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     home = tmp_path_factory.mktemp("home")
     bundles: dict[int, Bundle] = {}

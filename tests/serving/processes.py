@@ -13,7 +13,7 @@ REPOSITORY = Path(__file__).parents[2]
 
 def settings_for(home: Path, **serving: object) -> Settings:
     """Settings of a predictor on free ports."""
-    group = {"http_port": 0, "grpc_port": 0, "reload_s": 0.1} | serving
+    group = {"http_port": 0, "grpc_port": 0, "reload_s": 0.2} | serving
     return load_settings(environ={}, overrides={"home": str(home), "serving": group})
 
 

@@ -22,11 +22,12 @@ import pytest
 
 from cryptosentinel.bundle import BLEND, Bundle
 from cryptosentinel.config import StorageSettings
+from cryptosentinel.forecasting import part_names
 from cryptosentinel.predicting import Rows
 from cryptosentinel.storage import ModelRegistry, open_storage
 from serving import ServedPredictor, commands, start_predictor
 from serving.explainer.process import ExplainerProcess, start_explainer, with_explainer
-from tests.forecasting.builders import evaluate_parts, make_bundle, make_dataset, make_settings, train_all
+from tests.forecasting.builders import evaluate_parts, make_bundle, make_dataset, make_settings
 from tests.serving.builders import SCALE_COLUMN, SPEC, make_random_walk
 from tests.serving.conftest import MARKET, settings_for
 
@@ -66,21 +67,21 @@ class Both:
         return worker
 
 
-def train(folder: Path) -> Bundle:
-    """A bundle whose forecast is half of its blend, though it has learnt from noise."""
-    rows, settings = make_dataset(), make_settings()
-    parts = train_all(rows, folder / "parts", settings)
-    bundle = make_bundle(folder / "bundle", parts, evaluate_parts(parts, rows, settings), settings)
+def make_loud(folder: Path, parts: list[Path]) -> Bundle:
+    """A bundle whose forecast is half of its blend, though it has learnt from noise; of candidates soon explained."""
+    settings = make_settings(candidates="random_walk,ridge,xgboost")
+    parts = [part for part in parts if part.name in part_names(settings.training)]
+    bundle = make_bundle(folder, parts, evaluate_parts(parts, make_dataset(), settings), settings)
     manifest = bundle.manifest.model_copy(update={"champion": BLEND, "shrinkage": 0.5})
     (bundle.path / "manifest.json").write_text(manifest.model_dump_json(), encoding="utf-8")
     return Bundle.load(bundle.path)
 
 
 @pytest.fixture(scope="module")
-def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
+def both(noise_parts: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
     home = tmp_path_factory.mktemp("home")
     registry = open_storage(StorageSettings(), root=home, market=MARKET).registry
-    for bundle in (make_random_walk(home / "walk"), train(home / "trained")):
+    for bundle in (make_random_walk(home / "walk"), make_loud(home / "trained", noise_parts)):
         registry.register(bundle.path, metrics={}, verdict="for a test")
     rows = make_dataset()
     row = dict(zip(SPEC.model_names, rows.X[-1].tolist(), strict=True))
@@ -170,11 +171,11 @@ def test_a_bad_request_is_refused_as_one_for_a_forecast(both, body):
 
 @contextmanager
 def asking(ask: Callable[[], httpx.Response]) -> Iterator[list[httpx.Response]]:
-    """Asks without pause in a thread; gives what was answered."""
+    """Keeps asking in a thread; gives what was answered."""
     answers, stop = [], threading.Event()
 
     def loop() -> None:
-        while not stop.is_set():
+        while not stop.wait(0.02):  # without a pause it would take from whoever is to start
             answers.append(ask())
 
     thread = threading.Thread(target=loop)
