@@ -63,14 +63,14 @@ bench: setup ## Run the benchmarks; ARGS=benchmarks/NAME.py runs one
 	@[ -n "$(BENCHMARKS)" ] || { echo "Not yet: there are no benchmarks." >&2; exit 1; }
 	@for script in $(or $(ARGS),$(BENCHMARKS)); do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
-bench-serving: setup ## Measure the predictor beside an empty and a naive one; ARGS=--quick tries it
+bench-serving: setup ## Measure the predictor beside an empty and a naive one; ARGS=--mlserver: and MLServer; --quick tries it
 	@$(BIN)/python benchmarks/bench_serving.py $(ARGS)
 
 compile: setup ## Compile the pipelines into manifests/pipelines
 	@$(BIN)/cryptosentinel pipelines compile
 
 lock: setup ## Lock requirements/*.in into *.txt with hashes; ARGS=--upgrade takes newer versions
-	@for name in main dev bootstrap drift; do \
+	@for name in main dev bootstrap drift mlserver; do \
 	  echo "Locking requirements/$$name.txt"; \
 	  over=$$(ls requirements/$$name.overrides 2>/dev/null); \
 	  $(COMPILE) $(ARGS) $${over:+--overrides $$over} requirements/$$name.in -o requirements/$$name.txt >/dev/null || exit 1; \

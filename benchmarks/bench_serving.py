@@ -1,12 +1,15 @@
-"""The predictor beside an empty KServe model and a naive one: latency, throughput, memory, start.
+"""The predictor beside an empty KServe model, a naive one and MLServer: latency, throughput, memory, start.
 
-    python benchmarks/bench_serving.py [--quick] [--seconds 3] [--rounds 5] [--bundle DIR] [--json FILE] [--out DIR]
+    python benchmarks/bench_serving.py [--quick] [--mlserver] [--seconds 3] [--rounds 5] [--bundle DIR] [--json FILE]
+        [--out DIR]
 
 Three real servers as processes, side by side: ours; (a) a KServe model that answers one number and does nothing; (b)
 the same models through scikit-learn's and XGBoost's `predict`, under KServe. They are asked in turns, round by round,
 over REST V1, V2, binary V2 and gRPC, with 1 and 16 connections, one row a request. (a) and (b) run in KServe's own
-`ModelServer`, logs as quiet as ours. All of them compute with one thread: XGBoost's many, its default, cost a single
-row more than they bring, and on a busy machine a hundred times more.
+`ModelServer`, logs as quiet as ours. With --mlserver there is (c): MLServer, in an environment of its own that is made
+from `requirements/mlserver.txt` in `.venv-mlserver`, with the bundle's ONNX graph, over what it speaks of these. All of
+them compute with one thread: XGBoost's many, its default, cost a single row more than they bring, and on a busy machine
+a hundred times more.
 
 Without --bundle one is trained on an invented market with the pipelines' own code. Writes `serving.md` and
 `serving.svg` into --out, by default `benchmarks/results`; with --quick, which shows only that it all works, into a
@@ -31,8 +34,9 @@ import psutil
 os.environ["OMP_NUM_THREADS"] = "1"  # before what reads it is imported; the servers inherit it
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # for the tests' builders
 from side_by_side.measuring import Sender, in_process, rounds
+from side_by_side.mlserver_peer import make_environment
 from side_by_side.report import draw, limits, markdown
-from side_by_side.servers import SERVERS, Server, start
+from side_by_side.servers import MLSERVER, SERVERS, Server, start
 
 from cryptosentinel.bundle import BLEND, REFERENCE_FILE, Bundle
 
@@ -44,6 +48,7 @@ TRAINING_ROWS = 8_000
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--mlserver", action="store_true", help="measure MLServer too; installs it the first time")
     parser.add_argument("--seconds", type=float, help="of load a measurement (3; quick: 1)")
     parser.add_argument("--rounds", type=int, help="5; quick: 1")
     parser.add_argument("--bundle", type=Path, help="a trained bundle's folder")
@@ -51,11 +56,15 @@ def main() -> int:
     parser.add_argument("--out", type=Path, help="where the table and the plot go")
     given = parser.parse_args()
     quick = given.quick
+    names = [name for name in SERVERS if name != MLSERVER or given.mlserver]
+    if given.mlserver:
+        make_environment()
     with ExitStack() as stack:
         temporary = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         path = given.bundle or trained(temporary, 1_800 if quick else TRAINING_ROWS)
         measured = measure(
             path.resolve(),
+            names,
             temporary,
             given.seconds or (1.0 if quick else 3.0),
             given.rounds or (1 if quick else 5),
@@ -74,21 +83,21 @@ def main() -> int:
     return 0 if quick or all(limit.held for limit in found) else 1
 
 
-def measure(path: Path, folder: Path, seconds: float, count: int, quick: bool) -> dict[str, Any]:
+def measure(path: Path, names: list[str], folder: Path, seconds: float, count: int, quick: bool) -> dict[str, Any]:
     """Everything, in one run."""
     bundle = Bundle.load(path)
     features = pd.read_parquet(bundle.file(REFERENCE_FILE))[bundle.manifest.features].to_numpy("float64")[-1]
     load_before = os.getloadavg()[0]
     alone = in_process(path, features, CLOSE, 30 if quick else 300)
-    starts: dict[str, list[float]] = {name: [] for name in SERVERS}
+    starts: dict[str, list[float]] = {name: [] for name in names}
     for _ in range(0 if quick else 2):
-        for name in SERVERS:
+        for name in names:
             server = start(name, path, folder / f"{name}.log")
             starts[name].append(server.ready_s)
             server.stop()
     with ExitStack() as stack:
         servers: list[Server] = []
-        for name in SERVERS:
+        for name in names:
             servers.append(start(name, path, folder / f"{name}.log"))
             stack.callback(servers[-1].stop)
             starts[name].append(servers[-1].ready_s)

@@ -100,7 +100,7 @@ def rounds(sender: Sender, servers: Sequence[Server], count: int, folder: Path) 
         order = [*servers[turn:], *servers[:turn]]  # nobody is always first
         for protocol in PROTOCOLS:
             for connections in CONNECTIONS:
-                for server in order:
+                for server in (one for one in order if protocol in one.protocols):
                     cells.append({"round": number, **sender.send(server, protocol, connections)})
                     print(".", end="", flush=True, file=sys.stderr)
         empty = next(server for server in servers if server.name == "empty")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -56,10 +55,11 @@ def limits(cells: list[Cell], starts: dict[str, list[float]], alone: dict[str, f
 def markdown(measured: dict[str, Any], found: list[Limit], plot: str) -> str:
     """The page."""
     cells, alone = measured["cells"], measured["in_process"]
+    servers = measured_servers(cells)
     lines = [
-        "# The predictor beside an empty and a naive one",
+        "# The predictor beside others",
         "",
-        f"{measured['made_at']}, {measured['machine']}. Each figure is the median of {measured['rounds']} rounds of"
+        f"{measured['made_at']}, {measured['machine']}. Each figure is the median of {measured['rounds']} round{'s' * (measured['rounds'] > 1)} of"
         f" {measured['seconds']:g} s, in which the servers take turns; ratios are the medians of each round's own."
         " One row of features a request, the same bytes for all; one thread of computation each."
         " `make bench-serving` makes this page.",
@@ -77,15 +77,17 @@ def markdown(measured: dict[str, Any], found: list[Limit], plot: str) -> str:
     ]
     for protocol, words in PROTOCOLS.items():
         for connections in CONNECTIONS:
-            for server, name in SERVERS.items():
+            for server, name in servers.items():
                 where = {"protocol": protocol, "connections": connections, "server": server}
+                if not any(where.items() <= cell.items() for cell in cells):  # it does not speak that
+                    continue
                 p50, p99, rate, busy = (
                     median(cells, f, **where) for f in ("p50_ms", "p99_ms", "per_s", "processor_ms")
                 )
                 lines.append(f"| {words} | {connections} | {name} | {p50:.2f} | {p99:.2f} | {rate:.0f} | {busy:.2f} |")
     lines += ["", "| Server | Cold start to ready, s | Resident, fresh, MB | Resident, after the load, MB |"]
     lines += ["|---|---:|---:|---:|"]
-    for server, name in SERVERS.items():
+    for server, name in servers.items():
         fresh, after = measured["resident_fresh_mb"][server], measured["resident_mb"][server]
         lines.append(f"| {name} | {np.median(measured['starts'][server]):.1f} | {fresh:.0f} | {after:.0f} |")
     lines += [
@@ -96,6 +98,12 @@ def markdown(measured: dict[str, Any], found: list[Limit], plot: str) -> str:
         _generator(measured),
     ]
     return "\n".join(lines) + "\n"
+
+
+def measured_servers(cells: list[Cell]) -> dict[str, str]:
+    """Those that were measured, with their names for people."""
+    measured = {cell["server"] for cell in cells}
+    return {server: name for server, name in SERVERS.items() if server in measured}
 
 
 def _generator(measured: dict[str, Any]) -> str:
@@ -131,20 +139,31 @@ def draw(cells: list[Cell], path: Path) -> None:
 
     mpl.rcParams["svg.hashsalt"] = "serving"
     figure, axes = plt.subplots(1, 2, figsize=(11, 4))
+    servers = measured_servers(cells)
+    width = 0.84 / len(servers)
     panels = ((0, CONNECTIONS[0], "p50_ms", "p50, ms, 1 connection"), (1, CONNECTIONS[1], "per_s", "requests/s, 16"))
     for at, connections, figure_name, title in panels:
         axis = axes[at]
-        for offset, (server, name) in enumerate(SERVERS.items()):
-            values = [median(cells, figure_name, protocol=p, connections=connections, server=server) for p in PROTOCOLS]
-            bars = axis.bar(np.arange(len(PROTOCOLS)) + 0.27 * (offset - 1), values, 0.25, label=name)
+        for number, (server, name) in enumerate(servers.items()):
+            spoken = {cell["protocol"] for cell in cells if cell["server"] == server}
+            places = [at for at, protocol in enumerate(PROTOCOLS) if protocol in spoken]
+            values = [
+                median(cells, figure_name, protocol=p, connections=connections, server=server)
+                for p in PROTOCOLS
+                if p in spoken
+            ]
+            bars = axis.bar(np.array(places) + width * (number - (len(servers) - 1) / 2), values, width, label=name)
             axis.bar_label(bars, fmt=_short, fontsize=7)
         axis.set_xticks(range(len(PROTOCOLS)), PROTOCOLS.values())
         axis.set_title(title)
         axis.set_yscale("log")
         axis.spines[["top", "right"]].set_visible(False)
-    axes[0].legend(frameon=False, fontsize=8)
-    figure.tight_layout()
+    figure.legend(
+        *axes[0].get_legend_handles_labels(), loc="lower center", ncols=len(servers), frameon=False, fontsize=8
+    )
+    figure.tight_layout(rect=(0, 0.05, 1, 1))
     figure.savefig(path, metadata={"Date": None})
 
 
-_short: Callable[[float], str] = "{:.3g}".format
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.2g}"

@@ -14,11 +14,18 @@ from pathlib import Path
 
 import psutil
 
-from side_by_side.asking import MODEL
+from side_by_side import mlserver_peer
+from side_by_side.asking import MODEL, PROTOCOLS
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-SERVERS = {"ours": "ours", "empty": "(a) empty KServe model", "naive": "(b) predict calls under KServe"}
+MLSERVER = "mlserver"
+SERVERS = {
+    "ours": "ours",
+    "empty": "(a) empty KServe model",
+    "naive": "(b) predict calls under KServe",
+    MLSERVER: "(c) MLServer, the ONNX graph alone",
+}
 START_TIMEOUT_S = 120.0
 
 
@@ -31,6 +38,11 @@ class Server:
     http_port: int
     grpc_port: int
     ready_s: float
+
+    @property
+    def protocols(self) -> list[str]:
+        """That it speaks: MLServer knows no V1, and no binary tensors over REST."""
+        return ["v2", "grpc"] if self.name == MLSERVER else list(PROTOCOLS)
 
     def port(self, protocol: str) -> int:
         return self.grpc_port if protocol == "grpc" else self.http_port
@@ -57,16 +69,17 @@ def start(name: str, bundle: Path, log: Path) -> Server:
     http_port, grpc_port = _free_ports()
     if name == "ours":
         settings = json.dumps({"serving": {"http_port": http_port, "grpc_port": grpc_port}})
-        arguments = ["-m", "serving.server", "--bundle", str(bundle), "--bundle-version", "1", "--settings", settings]
+        command = [sys.executable, "-m", "serving.server", "--bundle", str(bundle), "--bundle-version", "1"]
+        command += ["--settings", settings]
+    elif name == MLSERVER:
+        command = mlserver_peer.command(bundle, log.with_suffix(""), http_port, grpc_port)
     else:
         ports = ["--http-port", str(http_port), "--grpc-port", str(grpc_port)]
-        arguments = [str(HERE / "baselines.py"), name, "--bundle", str(bundle), *ports]
-    path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+        command = [sys.executable, str(HERE / "baselines.py"), name, "--bundle", str(bundle), *ports]
+    path = "" if name == MLSERVER else os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     began = time.perf_counter()
     with log.open("ab") as out:
-        process = subprocess.Popen(
-            [sys.executable, *arguments], stdout=out, stderr=out, cwd=ROOT, env={**os.environ, "PYTHONPATH": path}
-        )
+        process = subprocess.Popen(command, stdout=out, stderr=out, cwd=ROOT, env={**os.environ, "PYTHONPATH": path})
     server = Server(name, process, http_port, grpc_port, 0.0)
     while not _ready(http_port):
         if process.poll() is not None or time.perf_counter() - began > START_TIMEOUT_S:
