@@ -56,10 +56,11 @@ def markdown(measured: dict[str, Any], found: list[Limit], plot: str) -> str:
     """The page."""
     cells, alone = measured["cells"], measured["in_process"]
     servers = measured_servers(cells)
+    rounds = f"{measured['rounds']} round{'s' * (measured['rounds'] > 1)}"
     lines = [
         "# The predictor beside others",
         "",
-        f"{measured['made_at']}, {measured['machine']}. Each figure is the median of {measured['rounds']} round{'s' * (measured['rounds'] > 1)} of"
+        f"{measured['made_at']}, {measured['machine']}. Each figure is the median of {rounds} of"
         f" {measured['seconds']:g} s, in which the servers take turns; ratios are the medians of each round's own."
         " One row of features a request, the same bytes for all; one thread of computation each."
         " `make bench-serving` makes this page.",
@@ -158,12 +159,11 @@ def draw(cells: list[Cell], path: Path) -> None:
         axis.set_title(title)
         axis.set_yscale("log")
         axis.spines[["top", "right"]].set_visible(False)
-    figure.legend(
-        *axes[0].get_legend_handles_labels(), loc="lower center", ncols=len(servers), frameon=False, fontsize=8
-    )
+    shown = axes[0].get_legend_handles_labels()
+    figure.legend(*shown, loc="lower center", ncols=len(servers), frameon=False, fontsize=8)
     figure.tight_layout(rect=(0, 0.05, 1, 1))
     figure.savefig(path, metadata={"Date": None})
 
 
 def _short(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:.2g}"
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
