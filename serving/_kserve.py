@@ -34,7 +34,7 @@ with _no_arguments():
     from kserve.model import InferenceVerb
     from kserve.model_repository import ModelRepository
     from kserve.protocol.dataplane import DataPlane
-    from kserve.protocol.grpc.grpc_predict_v2_pb2 import ModelInferRequest, ModelInferResponse
+    from kserve.protocol.grpc.grpc_predict_v2_pb2 import DESCRIPTOR, ModelInferRequest, ModelInferResponse
     from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import add_GRPCInferenceServiceServicer_to_server
     from kserve.protocol.grpc.servicer import InferenceServicer
     from kserve.protocol.infer_type import RequestedOutput, to_http_parameters
@@ -53,6 +53,7 @@ with _no_arguments():
     from kserve.protocol.rest.v2_datamodels import InferenceRequest
 
 __all__ = [
+    "DESCRIPTOR",
     "PREDICT_HIST_TIME",
     "DataPlane",
     "ErrorResponse",

@@ -1,4 +1,4 @@
-"""The endpoints that forecasts are asked of, V1, V2 and gRPC, in place of KServe's own.
+"""The endpoints that forecasts are asked of over REST, V1 and V2, in place of KServe's own.
 
 They ask the same data plane and answer in the same forms. KServe's read and check a body, and an answer, with FastAPI
 and pydantic value by value; these leave that to `serving.v2` and `serving.instances`, which check all values anyway.
@@ -15,13 +15,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from serving._kserve import (
-    InferenceServicer,
-    InferRequest,
-    ModelInferRequest,
-    ModelInferResponse,
-    ModelNotReady,
-)
+from serving._kserve import ModelNotReady
 from serving.dataplane import ForecastDataPlane
 from serving.v2 import request_of_binary, request_of_json
 
@@ -51,17 +45,6 @@ class _Route(Route):
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope["route"] = self  # as FastAPI's do, for logs and traces
         await super().handle(scope, receive, send)
-
-
-class ForecastServicer(InferenceServicer):
-    """KServe's, without a request's metadata, which are for no model of ours."""
-
-    async def ModelInfer(self, request: ModelInferRequest, context: object) -> ModelInferResponse:  # noqa: ARG002, N802
-        """Called by gRPC."""
-        self.validate_grpc_request(request)
-        payload = InferRequest.from_grpc(request)
-        response, _ = await self._data_plane.infer(request.model_name, payload)
-        return response.to_grpc()
 
 
 async def _body(request: Request, dataplane: ForecastDataPlane) -> bytes:

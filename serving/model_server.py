@@ -17,13 +17,14 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
+import uvloop
 from fastapi import FastAPI
 from grpc import aio
 from uvicorn.importer import import_from_string
 
 from cryptosentinel.config import ServingSettings
 from cryptosentinel.errors import ServingError
-from serving import interceptor, tracing
+from serving import tracing
 from serving._kserve import (
     DataPlane,
     Model,
@@ -36,7 +37,7 @@ from serving._kserve import (
 from serving.admission import Admission
 from serving.bundles import Source
 from serving.dataplane import ForecastDataPlane, NoRepositoryExtension
-from serving.endpoints import ForecastServicer, add_inference
+from serving.endpoints import add_inference
 from serving.logs import fields
 from serving.metrics import MetricsEndpoint
 from serving.middleware import BoundedProtocol, Operations
@@ -44,6 +45,7 @@ from serving.openapi import describe
 from serving.predictor import ForecastModel
 from serving.refusals import add_refusals
 from serving.repository import RepositoryExtension
+from serving.servicer import ForecastServicer
 from serving.state import remove_state, write_state
 from serving.timeseries import add_time_series
 
@@ -115,7 +117,7 @@ class ForecastServer(ModelServer):
         for model in models:
             self.register_model(model)
         try:
-            asyncio.run(self._serve())
+            uvloop.run(self._serve())
         finally:
             if self._state is not None:
                 remove_state(self._state)
@@ -164,7 +166,6 @@ class ForecastServer(ModelServer):
 
     def _open_grpc(self) -> tuple[aio.Server, int]:
         server = aio.server(
-            interceptors=(interceptor.Operations(self._admission),),
             options=[
                 ("grpc.so_reuseport", 0),  # else a second server takes half of the calls, silently
                 ("grpc.max_receive_message_length", self._serving.max_body_bytes),
@@ -172,7 +173,7 @@ class ForecastServer(ModelServer):
             ],
         )
         add_GRPCInferenceServiceServicer_to_server(
-            ForecastServicer(self.dataplane, self.model_repository_extension), server
+            ForecastServicer(self.dataplane, self.model_repository_extension, self._admission), server
         )
         host = f"[{self._serving.host}]" if ":" in self._serving.host else self._serving.host
         try:

@@ -27,6 +27,7 @@ from serving._kserve import (
 )
 from serving.asked import MAX_ROWS, Asked, Reply, utc_now
 from serving.bars import MAX_BARS, bars_needed
+from serving.batching import Batches
 from serving.bundles import Served
 from serving.handover import ExplanationsOffError, Handover, split_request
 from serving.info import ModelInfo
@@ -74,6 +75,7 @@ class ForecastModel(Model):
     ) -> None:
         super().__init__(name)
         self._current: _Current | None = None
+        self._batches = Batches(_inferred, INLINE_ROWS)
         self._seconds = PREDICT_HIST_TIME.labels(**get_labels(name))
         self._forecast = forecast or ForecastSettings()
         self._clock = clock
@@ -150,9 +152,12 @@ class ForecastModel(Model):
             NotServingYet: there is no bundle yet.
         """
         current = self._now()
-        if _row_count(payload) <= INLINE_ROWS:
-            return self._respond(current, payload)
-        return await asyncio.to_thread(self._respond, current, payload)
+        if _row_count(payload) > INLINE_ROWS:
+            return await asyncio.to_thread(self._respond, current, payload)
+        asked = self._asked(current, payload)
+        with span("infer"):
+            answer = await self._batches.answer(current.served, asked.rows)
+        return self._written(current, payload, asked, _finite(answer))
 
     async def explain(
         self,
@@ -187,7 +192,11 @@ class ForecastModel(Model):
         return self._current
 
     def _respond(self, current: _Current, payload: Any) -> InferResponse | dict[str, Any]:
-        reply = self._reply(current.served, self._asked(current, payload))
+        asked = self._asked(current, payload)
+        return self._written(current, payload, asked, _answer(current.served, asked.rows))
+
+    def _written(self, current: _Current, payload: Any, asked: Asked, answer: Answer) -> InferResponse | dict[str, Any]:
+        reply = self._reply(asked, answer)
         if isinstance(payload, InferRequest):
             return current.form.response(payload, reply)
         return predictions_of(reply, current.served.bundle.manifest)
@@ -207,11 +216,12 @@ class ForecastModel(Model):
 
     def _respond_to_forecast(self, served: Served, request: Forecast) -> dict[str, Any]:
         manifest, now = served.bundle.manifest, self._clock()
-        reply = self._reply(served, asked_of_forecast(request, manifest, now=now))
+        asked = asked_of_forecast(request, manifest, now=now)
+        reply = self._reply(asked, _answer(served, asked.rows))
         return forecast_response(request, reply, manifest, now=now)
 
-    def _reply(self, served: Served, asked: Asked) -> Reply:
-        reply = Reply.to(asked, _answer(served, asked.rows), self._forecast, now=self._clock())
+    def _reply(self, asked: Asked, answer: Answer) -> Reply:
+        reply = Reply.to(asked, answer, self._forecast, now=self._clock())
         count_rows(reply)
         return reply
 
@@ -227,8 +237,21 @@ def _row_count(payload: Any) -> int:
 
 
 def _answer(served: Served, rows: Rows) -> Answer:
-    with np.errstate(over="ignore", invalid="ignore"), span("infer"):
-        answer = answer_with(served.bundle, served.version, rows)
+    with span("infer"):
+        return _finite(_inferred(served, rows))
+
+
+def _inferred(served: Served, rows: Rows) -> Answer:
+    with np.errstate(over="ignore", invalid="ignore"):
+        return answer_with(served.bundle, served.version, rows)
+
+
+def _finite(answer: Answer) -> Answer:
+    """The answer.
+
+    Raises:
+        InvalidInput: a number in it is not finite.
+    """
     inference = answer.inference
     numbers = [*(getattr(inference, name) for name in NUMBERS), *inference.quantiles.T, *inference.by_model.values()]
     finite = np.isfinite(numbers).all(axis=0)

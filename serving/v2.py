@@ -10,9 +10,9 @@ import json
 import math
 import struct
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, lru_cache, partial
 from itertools import chain
 from typing import Any
 
@@ -75,6 +75,7 @@ class V2Form:
         self.outputs = output_tensors(manifest)
         self._named = {tensor.name: tensor for tensor in self.outputs}
         self._manifest = manifest
+        self._message = lru_cache(maxsize=8)(self._new_message)
         self._pairs = ({CLOSE, FEATURES}, {CLOSE, manifest.scale_feature})
         self._told = {name: getattr(manifest, name) for name in ("champion", "asset", "currency", "interval")} | {
             "horizon_bars": manifest.horizon_bars,
@@ -137,7 +138,18 @@ class V2Form:
         tensors = [
             (self._named[name], values, binary.get(name, request.use_binary_outputs)) for name, values in arrays.items()
         ]
-        return ArrayResponse(request, tensors, str(answer.bundle_version), parameters)
+        message = partial(self._message, len(reply.stale), tuple(arrays), answer.bundle_version)
+        return ArrayResponse(request, tensors, str(answer.bundle_version), parameters, message)
+
+    def _new_message(self, rows: int, names: tuple[str, ...], version: int) -> ModelInferResponse:
+        """What gRPC answers for so many rows of these tensors have in common: a copy is made faster than a new one."""
+        message = ModelInferResponse(model_version=str(version))
+        for name in names:
+            tensor = self._named[name]
+            message.outputs.add(name=name, datatype=tensor.datatype, shape=(rows, *tensor.shape[1:]))
+        for name, value in {BUNDLE_VERSION: version, **self._told}.items():
+            _set_parameter(message, name, value)
+        return message
 
     def _asked_of_bars(self, given: dict[str, NDArray[Any]], interval: object, *, now: datetime) -> Asked:
         counts = {name: len(values) for name, values in given.items()}
@@ -163,6 +175,7 @@ class ArrayResponse(InferResponse):
         tensors: what each output is, its values, and whether REST sends it in binary.
         version: of the model.
         parameters: of the answer.
+        message: makes a gRPC answer that lacks only what is this one's own.
     """
 
     def __init__(
@@ -171,6 +184,7 @@ class ArrayResponse(InferResponse):
         tensors: list[tuple[Tensor, NDArray[Any], bool]],
         version: str,
         parameters: dict[str, Any],
+        message: Callable[[], ModelInferResponse],
     ) -> None:
         super().__init__(
             request.id or str(uuid.uuid4()), request.model_name, [], version, None, request.from_grpc, parameters
@@ -178,6 +192,7 @@ class ArrayResponse(InferResponse):
         del self.outputs  # made when asked for
         self._raw = request.use_binary_outputs
         self._tensors = tensors
+        self._message = message
 
     @cached_property
     def outputs(self) -> list[InferOutput]:
@@ -209,24 +224,20 @@ class ArrayResponse(InferResponse):
 
     def to_grpc(self) -> ModelInferResponse:
         """As KServe's: binary tensors where the request's were, else one list a tensor."""
-        message = ModelInferResponse(id=self.id, model_name=self.model_name, model_version=self.model_version)
-        for (name, datatype, _), values, _ in self._tensors:
-            told = message.outputs.add(name=name, datatype=datatype, shape=values.shape)
-            if self._raw:
-                message.raw_output_contents.append(_raw(values))
-            else:
+        message = ModelInferResponse()
+        message.CopyFrom(self._message())
+        message.id, message.model_name = self.id, self.model_name
+        if self._raw:
+            message.raw_output_contents.extend([_raw(values) for _, values, _ in self._tensors])
+        else:
+            for told, ((_, datatype, _), values, _) in zip(message.outputs, self._tensors, strict=True):
                 flat = values.ravel().tolist()
                 if datatype == "BYTES":
                     flat = [text.encode() for text in flat]
                 getattr(told.contents, _GRPC_FIELDS[datatype]).extend(flat)
-        for name, value in self.parameters.items():
-            parameter = message.parameters[name]
-            if isinstance(value, bool):
-                parameter.bool_param = value
-            elif isinstance(value, int):
-                parameter.int64_param = value
-            else:
-                parameter.string_param = value
+        for name in (DATA_END, ABSTENTION, MADE_AT, TARGET_AT):
+            if name in self.parameters:
+                _set_parameter(message, name, self.parameters[name])
         return message
 
 
@@ -349,6 +360,11 @@ def _from_list(data: list[Any], shape: Sequence[int], datatype: str) -> NDArray[
     if datatype == "INT64" and types != {int}:
         raise TypeError("something else than whole numbers")
     return np.array(data, dtype=_DTYPES[datatype]).reshape(shape)
+
+
+def _set_parameter(message: ModelInferResponse, name: str, value: str | int | bool) -> None:
+    field = {str: "string_param", int: "int64_param", bool: "bool_param"}[type(value)]
+    setattr(message.parameters[name], field, value)
 
 
 def _raw(values: NDArray[Any]) -> bytes:

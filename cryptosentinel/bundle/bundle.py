@@ -126,6 +126,8 @@ class Bundle:
         A row whose model inputs are not all finite (not warm yet, after a gap) gets the random walk's answer with a
         sigma from the scale feature, and NaN quantiles where that is unknown as well.
 
+        A row's answer is the same to the last bit, whatever other rows are asked with it.
+
         Args:
             features: shape (n, len(manifest.features)), in that order.
             close: the last price of each row, shape (n,).
@@ -171,7 +173,10 @@ class Bundle:
         """Each model's answer by its name."""
         if self._session is None:
             return {}
-        return dict(zip(self._outputs, self._session.run(self._outputs, {INPUT: rows}), strict=True))
+        if alone := len(rows) == 1:  # as two: ONNX Runtime sums a single one in another order, with other last bits
+            rows = np.concatenate((rows, rows))
+        answers = self._session.run(self._outputs, {INPUT: rows})
+        return dict(zip(self._outputs, [each[:1] for each in answers] if alone else answers, strict=True))
 
     def _returns(self, raw: dict[str, NDArray[Any]], scale: Array) -> Array:
         """Each candidate's log return, shape (candidates, n)."""

@@ -55,10 +55,13 @@ class Domain(BaseModel):  # noqa: PLW1641 - lists have no hash
         Args:
             X: finite features, shape (n, features).
         """
-        means, deviations, minus_twice, squares = self._arrays
-        rows = np.maximum(np.minimum((X - means) / deviations, CLIP), -CLIP)
-        # |row - prototype|^2 multiplied out: one product of matrices, and no array of rows x prototypes x features.
-        nearest = np.minimum.reduce(rows @ minus_twice + squares, axis=1) + np.vecdot(rows, rows)
+        means, deviations, prototypes, squares = self._arrays
+        contiguous: Array = np.ascontiguousarray(X, dtype=np.float64)
+        rows = np.maximum(np.minimum((contiguous - means) / deviations, CLIP), -CLIP)
+        # |row - prototype|^2 multiplied out: no array of rows x prototypes x features. Not as a product of matrices,
+        # whose last bits depend on how many rows there are.
+        products = np.vecdot(rows[:, None], prototypes)
+        nearest = np.minimum.reduce(squares - 2.0 * products, axis=1) + np.vecdot(rows, rows)
         distance: Array = np.sqrt(np.maximum(nearest, 0.0)) / self.mean_distance
         return distance
 
@@ -72,5 +75,5 @@ class Domain(BaseModel):  # noqa: PLW1641 - lists have no hash
 
     @cached_property
     def _arrays(self) -> tuple[Array, Array, Array, Array]:
-        prototypes = np.array(self.prototypes).T
-        return np.array(self.means), np.array(self.deviations), -2.0 * prototypes, (prototypes**2).sum(axis=0)
+        prototypes = np.array(self.prototypes)
+        return np.array(self.means), np.array(self.deviations), prototypes, (prototypes**2).sum(axis=1)

@@ -57,6 +57,11 @@ class Inference:
     dissimilarity: Array
     outlying: Mask
 
+    def of(self, part: slice) -> Inference:
+        """The forecasts for some of the rows."""
+        arrays = {name: values[part] for name, values in vars(self).items() if name != "by_model"}
+        return Inference(**arrays, by_model={name: prices[part] for name, prices in self.by_model.items()})
+
     lower_95 = _bound("lower_95")
     lower_90 = _bound("lower_90")
     lower_80 = _bound("lower_80")

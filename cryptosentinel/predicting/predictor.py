@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Protocol
 
@@ -45,6 +45,10 @@ class Answer:
     bundle_version: int
     horizon_bars: int
     data_end: datetime | None
+
+    def of(self, part: slice) -> Answer:
+        """The answer for some of the rows."""
+        return replace(self, inference=self.inference.of(part))
 
 
 class Predictor(Protocol):

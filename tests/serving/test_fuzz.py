@@ -21,10 +21,9 @@ from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import (
     add_GRPCInferenceServiceServicer_to_server,
 )
 
-from serving._kserve import InferenceServicer
 from serving.admission import Admission
-from serving.interceptor import Operations
 from serving.model_server import ForecastServer
+from serving.servicer import ForecastServicer
 from tests.serving.asking import as_forecast, as_series, bars_of, make_app, make_model, make_server
 from tests.serving.bodies import FORECAST, INFER, PREDICT, grpc_message, rest_body
 
@@ -62,8 +61,8 @@ def rest(server, loop) -> Iterator[httpx.AsyncClient]:
 @pytest.fixture(scope="module")
 def infer(server, loop) -> Iterator[grpc.aio.UnaryUnaryMultiCallable]:
     async def begin() -> tuple[grpc.aio.Server, grpc.aio.Channel]:
-        served = grpc.aio.server(interceptors=(Operations(Admission(2**23)),))
-        servicer = InferenceServicer(server.dataplane, server.model_repository_extension)
+        served = grpc.aio.server()
+        servicer = ForecastServicer(server.dataplane, server.model_repository_extension, Admission(2**23))
         add_GRPCInferenceServiceServicer_to_server(servicer, served)
         port = served.add_insecure_port("127.0.0.1:0")
         await served.start()

@@ -7,15 +7,28 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
-import grpc
-from grpc import StatusCode, aio
+from grpc import StatusCode
 
 from serving import metrics, tracing
-from serving._kserve import InvalidInput, ModelNotFound, ModelNotReady, ServerNotReady, UnsupportedProtocol
+from serving._kserve import (
+    DESCRIPTOR,
+    DataPlane,
+    InferenceServicer,
+    InferRequest,
+    InvalidInput,
+    ModelInferRequest,
+    ModelInferResponse,
+    ModelNotFound,
+    ModelNotReady,
+    ModelRepositoryExtension,
+    ServerNotReady,
+    UnsupportedProtocol,
+)
 from serving.admission import RETRY_AFTER_S, Admission, request_id_of
 from serving.logs import RequestLog, request_id
 
-_INFER = "/inference.GRPCInferenceService/ModelInfer"
+SERVICE = DESCRIPTOR.services_by_name["GRPCInferenceService"]
+_INFER = f"/{SERVICE.full_name}/ModelInfer"
 _OUTCOMES: dict[StatusCode, metrics.Outcome] = {
     StatusCode.OK: "ok",
     StatusCode.UNAVAILABLE: "unavailable",
@@ -41,24 +54,26 @@ class _Busy(ServerNotReady):
         return f"The predictor is answering as many requests as it takes at once; ask again in {RETRY_AFTER_S} s."
 
 
-class Operations(aio.ServerInterceptor):
-    """The only interceptor: KServe's own logs every refused call, and has no status for some of its own exceptions."""
+class ForecastServicer(InferenceServicer):
+    """KServe's, with what happens around every call.
 
-    def __init__(self, admission: Admission) -> None:
+    Each method is wrapped, rather than an interceptor added, which gRPC would ask anew at each call. KServe's own
+    interceptor logs every refused call, and has no status for some of its own exceptions.
+    """
+
+    def __init__(self, dataplane: DataPlane, repository: ModelRepositoryExtension, admission: Admission) -> None:
+        super().__init__(dataplane, repository)
         self._admission = admission
         self._log = RequestLog()
+        for method in SERVICE.methods:
+            path = f"/{SERVICE.full_name}/{method.name}"
+            setattr(self, method.name, functools.partial(self._answer, getattr(self, method.name), path))
 
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler]],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> grpc.RpcMethodHandler:
-        """Called for each call; every method of the protocol takes one message and answers one."""
-        handler = await continuation(handler_call_details)
-        if handler is None:
-            return handler
-        answer = functools.partial(self._answer, handler.unary_unary, handler_call_details.method)
-        return grpc.unary_unary_rpc_method_handler(answer, handler.request_deserializer, handler.response_serializer)
+    async def ModelInfer(self, request: ModelInferRequest, context: object) -> ModelInferResponse:  # noqa: ARG002, N802
+        """Called by gRPC. A call's metadata are for no model of ours."""
+        self.validate_grpc_request(request)
+        response, _ = await self._data_plane.infer(request.model_name, InferRequest.from_grpc(request))
+        return response.to_grpc()
 
     async def _answer(self, method: Callable[..., Awaitable[Any]], name: str, request: Any, context: Any) -> Any:
         started = time.perf_counter()
