@@ -5,6 +5,10 @@ DRIFT_VENV := .venv-drift
 BIN        := $(VENV)/bin
 LOCKED     := requirements/main.txt requirements/dev.txt
 BENCHMARKS := $(filter-out %/__init__.py,$(wildcard benchmarks/*.py))
+# Of the images; each has the versions of main.txt.
+IMAGE_LOCKS := core serving
+ALL_IMAGES := serving
+VERSION    := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' cryptosentinel/__init__.py)
 MADE_OF    := pyproject.toml requirements/bootstrap.txt $(LOCKED)
 PYTHONS     = $(if $(PYTHON),$(PYTHON),python3.11 python3.12 python3.13 python3 python)
 # 3.11 is the lowest Python that every lock must install on.
@@ -26,9 +30,11 @@ find = for python in $(1) ''; do [ -z "$$python" ] \
 place = head -n 1 $(1)/.state 2>/dev/null
 count = grep -c '==' $(1)
 
+tag = $(strip $(REGISTRY))/$$image:$(strip $(TAG))
+
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-drift environment drift-environment run doctor test lint format bench bench-serving compile lock \
-        clean images kind-up kind-down
+        clean images test-images kind-up kind-down
 
 ##@ Use
 run: setup ## Run everything on this machine: bars, features, training, predictor, dashboard
@@ -49,11 +55,12 @@ setup-drift: setup ## Make .venv-drift, where alibi-detect will live (nothing us
 test: setup ## Run the tests; ARGS="-k config" picks some
 	@$(ONE_THREAD) $(BIN)/pytest -n 2 --dist loadfile --durations 10 $(ARGS)
 
-lint: setup ## Check style, types and the direction of imports
+lint: setup ## Check style, types, the direction of imports, and the Dockerfile
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/hadolint images/Dockerfile
 
 format: setup ## Format the code, and mend what ruff can mend
 	$(BIN)/ruff format .
@@ -70,10 +77,10 @@ compile: setup ## Compile the pipelines into manifests/pipelines
 	@$(BIN)/cryptosentinel pipelines compile
 
 lock: setup ## Lock requirements/*.in into *.txt with hashes; ARGS=--upgrade takes newer versions
-	@for name in main dev bootstrap drift mlserver; do \
+	@for name in main dev bootstrap drift mlserver $(IMAGE_LOCKS); do \
 	  echo "Locking requirements/$$name.txt"; \
-	  over=$$(ls requirements/$$name.overrides 2>/dev/null); \
-	  $(COMPILE) $(ARGS) $${over:+--overrides $$over} requirements/$$name.in -o requirements/$$name.txt >/dev/null || exit 1; \
+	  over=$$(ls requirements/$$name.overrides 2>/dev/null); without=$$(ls requirements/$$name.excludes 2>/dev/null); \
+	  $(COMPILE) $(ARGS) $${over:+--overrides $$over} $${without:+--excludes $$without} requirements/$$name.in -o requirements/$$name.txt >/dev/null || exit 1; \
 	done
 
 clean: ## Remove caches and build outputs; keeps the environments and your data in .cryptosentinel
@@ -81,8 +88,20 @@ clean: ## Remove caches and build outputs; keeps the environments and your data 
 	find . -name __pycache__ -not -path './.venv*' -prune -exec rm -rf {} +
 
 ##@ Cluster
-images: ## Not yet: build the container images
-	@echo "Not yet: there are no images to build; 'make run' needs none." >&2; exit 1
+images: ## Build the container images, and say how large they are; IMAGES=serving builds one
+	@docker info >/dev/null || { echo "Docker is needed: a running engine, 20.10 or newer." >&2; exit 1; }
+	@for image in $(IMAGES); do \
+	  echo "Building $(tag)"; \
+	  DOCKER_BUILDKIT=1 docker build $(QUIET) --file images/Dockerfile --target $$image --tag $(tag) \
+	    --build-arg BASE=$(BASE) --build-arg VERSION=$(VERSION) --build-arg REVISION=$$(git rev-parse HEAD 2>/dev/null) \
+	    . >/dev/null || exit 1; \
+	done
+	@for image in $(IMAGES); do \
+	  docker image inspect --format "{{.Size}} $(tag)" $(tag); \
+	done | awk '{ printf "%5d MB  %s\n", $$1 / 1e6, $$2 }'
+
+test-images: setup ## Build the images, and try them as they run in a pod; ARGS="-k serving" picks some
+	@$(ONE_THREAD) $(BIN)/pytest tests/images --durations 10 $(ARGS)
 
 kind-up: ## Not yet: install all of it on a local kind cluster
 	@echo "Not yet: nothing can be installed on a cluster; 'make run' does the same job on one machine." >&2; exit 1
@@ -133,4 +152,8 @@ help: ## Show this help
 
 ##@ Variables
 ARGS   ?= ## What run, test, bench and lock pass on: make run ARGS="--once --source simulated"
+IMAGES ?= $(ALL_IMAGES) ## What images builds
+REGISTRY ?= cryptosentinel ## Where images are to be pushed: a registry and a project
+TAG    ?= $(VERSION)-python3.11 ## Of the images
+BASE   ?= python:3.11-slim-bookworm ## What the images are built on
 PYTHON ?= ## The interpreter for setup, 3.11 or newer; by default the first suitable one on PATH

@@ -9,7 +9,7 @@ import logging
 import shutil
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -40,6 +40,11 @@ class Served:
     bundle: Bundle
     version: int
     digest: str
+
+
+def first_bundle(folders: Sequence[Path]) -> Path:
+    """The first folder that holds a bundle; where none does, the first."""
+    return next((folder for folder in folders if (folder / MANIFEST).exists()), folders[0])
 
 
 def load_served(path: Path, version: int | None = None) -> Served:

@@ -1,9 +1,9 @@
 """The predictor as a process: KServe's model server on our addresses.
 
-    python -m serving.server --bundle /mnt/models
+    python -m serving.server --bundle /mnt/models [--bundle INSTEAD]
     python -m serving.server --store-root HOME/MARKET --market MARKET --settings JSON
 
-The first serves one folder, the second follows a registry's champion.
+The first serves one folder (the first named that holds a bundle), the second follows a registry's champion.
 """
 
 from __future__ import annotations
@@ -96,8 +96,13 @@ def run_predictor(
         source = BundleFolder(model, bundle, bundle_version)
         model.serve(load_served(bundle, bundle_version))
     elif store_root is not None:
-        from cryptosentinel.storage import open_storage
-
+        try:
+            from cryptosentinel.storage import open_storage
+        except ModuleNotFoundError as error:
+            raise ServingError(
+                f"A registry cannot be followed here: there is no {error.name}.",
+                remedy="Serve a folder with --bundle, or install requirements/main.txt.",
+            ) from error
         registry = open_storage(settings.storage, root=store_root, market=market).registry
         source = follower = ChampionFollower(model, registry, store_root / "serving" / "bundles")
         follower.first()
@@ -132,7 +137,9 @@ def main(arguments: list[str] | None = None) -> int:
         prog="python -m serving.server", description="Serve a forecast bundle with KServe."
     )
     parser.add_argument("--settings", default="{}", help="settings as JSON, over those of the environment")
-    parser.add_argument("--bundle", type=Path, help="serve this bundle folder")
+    parser.add_argument(
+        "--bundle", type=Path, action="append", help="serve this folder; of several, the first that holds a bundle"
+    )
     parser.add_argument("--bundle-version", type=int, help="the folder's version in the registry")
     parser.add_argument("--store-root", type=Path, help="follow the champion of the store in this market's folder")
     parser.add_argument("--market", default="", help="the market of that store")
@@ -147,10 +154,15 @@ def main(arguments: list[str] | None = None) -> int:
     except json.JSONDecodeError as error:
         parser.error(f"--settings is no JSON: {error}")
     logs.configure("info", "text")  # until the settings are read
+    bundle = None
+    if given.bundle:
+        from serving.bundles import first_bundle
+
+        bundle = first_bundle(given.bundle)
     try:
         run_predictor(
             load_settings(overrides=overrides),
-            bundle=given.bundle,
+            bundle=bundle,
             bundle_version=given.bundle_version,
             store_root=given.store_root,
             market=given.market,
@@ -212,4 +224,6 @@ async def _end_with(parent_pid: int) -> None:
 
 
 if __name__ == "__main__":
+    # As the first process of a container it would not notice, until the server listens for it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     sys.exit(main())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,31 +17,11 @@ from cryptosentinel.storage import delta
 from cryptosentinel.storage.features import DeltaFeatureStore
 from cryptosentinel.storage.files import Files, join
 from cryptosentinel.storage.forecast_log import DeltaForecastLog
-from cryptosentinel.storage.protocols import FeatureStore, ForecastLog, ModelRegistry
+from cryptosentinel.storage.protocols import Storage
 from cryptosentinel.storage.registry import DeltaModelRegistry
 
 FORMAT_VERSION = 1
 MARKER = "store.json"
-
-
-@dataclass(frozen=True)
-class Storage:
-    """An open store.
-
-    Attributes:
-        uri: an absolute folder, or an address in an object store.
-    """
-
-    features: FeatureStore
-    registry: ModelRegistry
-    log: ForecastLog
-    uri: str
-
-    def maintain(self) -> None:
-        """Compacts small files and removes what no version within the retention period needs."""
-        self.features.maintain()
-        self.registry.maintain()
-        self.log.maintain()
 
 
 def open_storage(storage: StorageSettings, *, root: Path, market: str) -> Storage:

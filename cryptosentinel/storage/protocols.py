@@ -173,3 +173,23 @@ class ForecastLog(Protocol):
 
     def maintain(self) -> None:
         """Compacts small files and removes those that are not needed any more."""
+
+
+@dataclass(frozen=True)
+class Storage:
+    """An open store.
+
+    Attributes:
+        uri: an absolute folder, or an address in an object store.
+    """
+
+    features: FeatureStore
+    registry: ModelRegistry
+    log: ForecastLog
+    uri: str
+
+    def maintain(self) -> None:
+        """Compacts small files and removes what no version within the retention period needs."""
+        self.features.maintain()
+        self.registry.maintain()
+        self.log.maintain()

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from cryptosentinel.bundle import MANIFEST, file_digest
 from cryptosentinel.explaining import Explainer
-from serving.bundles import RETRY_AFTER_S, Served, load_served
+from serving.bundles import RETRY_AFTER_S, Served, first_bundle, load_served
 from serving.logs import fields
 
 log = logging.getLogger("serving.explainer")
@@ -35,9 +35,9 @@ class Loaded:
 Find = Callable[[], Iterable[Candidate]]
 
 
-def one_folder(path: Path, version: int | None) -> Find:
-    """Finds the bundle of one folder."""
-    return lambda: [Candidate(path, version)]
+def one_folder(folders: Sequence[Path], version: int | None) -> Find:
+    """Finds the bundle of the first folder that holds one."""
+    return lambda: [Candidate(first_bundle(folders), version)]
 
 
 def fetched_copies(folder: Path) -> Find:

@@ -17,7 +17,12 @@ def read_options(arguments: list[str] | None = None) -> argparse.Namespace:
         description="Explain the forecasts of the bundle that the predictor beside this process serves.",
     )
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--bundle", type=Path, help="explain this bundle folder, whatever comes to lie there")
+    what.add_argument(
+        "--bundle",
+        type=Path,
+        action="append",
+        help="explain this folder, whatever comes to lie there; of several, the first that holds a bundle",
+    )
     what.add_argument("--store-root", type=Path, help="explain the bundles that this market's predictor has fetched")
     parser.add_argument("--bundle-version", type=int, help="the folder's version, where it does not say")
     parser.add_argument("--host", default="127.0.0.1", help="containers of one pod share 127.0.0.1 (the default)")

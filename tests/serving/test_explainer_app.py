@@ -29,7 +29,7 @@ class Explaining:
     def __init__(self, folder, *, max_memory_mb: int = PLENTY_MB, max_waiting: int = 8) -> None:
         self.bundle = make_random_walk(folder)
         self.digest = file_digest(folder / MANIFEST)
-        self.explainers = Explainers(one_folder(folder, 3))
+        self.explainers = Explainers(one_folder([folder], 3))
         self.ended = 0
         self.app = ExplainerApp(
             self.explainers,

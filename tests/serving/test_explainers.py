@@ -50,7 +50,7 @@ def copies(tmp_path):
 
 
 def test_nothing_is_found_before_the_predictor_has_fetched(tmp_path):
-    for find in (fetched_copies(tmp_path / "nowhere"), one_folder(tmp_path / "nowhere", None)):
+    for find in (fetched_copies(tmp_path / "nowhere"), one_folder([tmp_path / "nowhere"], None)):
         explainers = Explainers(find)
         explainers.refresh()
         explainers.seek("x")
@@ -147,7 +147,7 @@ def test_a_folder_whose_bundle_was_replaced_gives_the_new_one(tmp_path):
     folder = tmp_path / "bundle"
     make_random_walk(folder)
     (folder / "registered.json").write_text(json.dumps({"version": 6}))
-    loader = Explainers(one_folder(folder, None))
+    loader = Explainers(one_folder([folder], None))
     loader.refresh()
     before = loader.newest.served
     assert before.version == 6
@@ -163,6 +163,17 @@ def test_a_folder_whose_bundle_was_replaced_gives_the_new_one(tmp_path):
 
 def test_a_folders_version_may_be_given(tmp_path):
     make_random_walk(tmp_path / "bundle")
-    loader = Explainers(one_folder(tmp_path / "bundle", 9))
+    loader = Explainers(one_folder([tmp_path / "bundle"], 9))
     loader.refresh()
     assert loader.newest.served.version == 9
+
+
+def test_of_several_folders_the_first_that_holds_a_bundle_is_explained(tmp_path):
+    loader = Explainers(one_folder([tmp_path / "models", tmp_path / "instead"], None))
+    make_random_walk(tmp_path / "instead")
+    loader.refresh()
+    instead = loader.newest.served.digest
+    make_random_walk(tmp_path / "models", horizon_bars=7)
+    loader.refresh()
+    assert loader.newest.served.bundle.manifest.horizon_bars == 7
+    assert loader.newest.served.digest != instead
