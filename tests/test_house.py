@@ -60,3 +60,11 @@ def test_what_the_code_imports_is_named_in_the_requirements() -> None:
     assert {
         name for name in others if not named & {dist.lower().replace("_", "-") for dist in brought_by[name]}
     } == set()
+
+
+@pytest.mark.parametrize("name", ["core", "serving"])
+def test_an_image_has_the_versions_that_are_tested(name: str) -> None:
+    def locked(lock: str) -> set[str]:
+        return set(re.findall(r"^([\w.-]+==\S+)", (ROOT / "requirements" / f"{lock}.txt").read_text(), re.MULTILINE))
+
+    assert locked(name) <= locked("main")
