@@ -97,7 +97,7 @@ def soak(home: Path, seconds: float, swap_every_s: float, connections: int) -> d
                 "peak": max(memory),
             },
             "exit_code": server.process.returncode,
-            "errors_in_log": [line for line in log.read_text().splitlines() if " error " in f" {line.lower()} "],
+            "errors_in_log": [line for line in log.read_text().splitlines() if "level=ERROR" in line],
             "protocols": reports,
         }
     )
