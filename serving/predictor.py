@@ -40,6 +40,7 @@ from serving.v2 import V2Form
 
 # A row costs a few microseconds: more than these are computed beside the event loop.
 INLINE_ROWS = 200
+GRPC_PATIENCE_S = 0.002
 
 
 class NotServingYet(ModelNotReady):
@@ -75,7 +76,7 @@ class ForecastModel(Model):
     ) -> None:
         super().__init__(name)
         self._current: _Current | None = None
-        self._batches = Batches(_inferred, INLINE_ROWS)
+        self._batches = {False: Batches(_inferred, INLINE_ROWS), True: Batches(_inferred, INLINE_ROWS, GRPC_PATIENCE_S)}
         self._seconds = PREDICT_HIST_TIME.labels(**get_labels(name))
         self._forecast = forecast or ForecastSettings()
         self._clock = clock
@@ -155,8 +156,9 @@ class ForecastModel(Model):
         if _row_count(payload) > INLINE_ROWS:
             return await asyncio.to_thread(self._respond, current, payload)
         asked = self._asked(current, payload)
+        over_grpc = isinstance(payload, InferRequest) and payload.from_grpc
         with span("infer"):
-            answer = await self._batches.answer(current.served, asked.rows)
+            answer = await self._batches[over_grpc].answer(current.served, asked.rows)
         return self._written(current, payload, asked, _finite(answer))
 
     async def explain(

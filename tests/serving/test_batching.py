@@ -102,3 +102,29 @@ def test_who_leaves_keeps_nobody_from_an_answer(served):
         return await staying
 
     assert asyncio.run(ask()).bundle_version == 1
+
+
+def test_where_one_comes_a_turn_the_first_waits_as_long_as_others_come(served, monkeypatch):
+    monkeypatch.setattr("serving.batching.TRIED_EVERY", 2)
+    asked = Asked()
+    batches = Batches(asked, most=200, patience_s=0.05)
+
+    async def trickle(count: int) -> None:
+        waiting = []
+        for _ in range(count):
+            waiting.append(asyncio.ensure_future(batches.answer(served, make_rows(1))))
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+        await asyncio.gather(*waiting)
+
+    async def ask() -> None:
+        await trickle(1)  # waits for nobody
+        await trickle(5)  # a try, which finds company
+        await trickle(4)
+        for _ in range(3):
+            await trickle(1)  # until it is clear that nobody comes any more
+        await trickle(1)
+
+    asyncio.run(ask())
+    assert asked.sizes == [1, 5, 4, 1, 1, 1, 1]
+    assert batches._company < 3
