@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from serving._kserve import DataPlane, InvalidInput, Model, ModelRepository, ModelRepositoryExtension
+from serving._kserve import DataPlane, InvalidInput, Model, ModelRepository
 from serving.admission import Admission
-from serving.asked import shown
 
 
 class ForecastDataPlane(DataPlane):
@@ -49,25 +48,6 @@ class ForecastDataPlane(DataPlane):
             fault = str(error) if isinstance(error, InvalidInput) else ascii(error)
             sentence = f"The request is not of the V1 or V2 form: {fault.rstrip('.')}. /openapi.json tells the forms."
             raise InvalidInput(sentence) from error
-
-    async def explain(
-        self, model_name: str, request: Any, headers: dict[str, str] | None = None
-    ) -> tuple[Any, dict[str, str]]:
-        """Asks the model; KServe's own answers with all headers of the request."""
-        response, _ = await super().explain(model_name, request, dict(headers or {}))
-        return response, {}
-
-
-class NoRepositoryExtension(ModelRepositoryExtension):
-    """Whoever can ask for a forecast must not be able to end them."""
-
-    async def load(self, model_name: str) -> None:
-        """Refused."""
-        raise InvalidInput(f"{shown(model_name)} cannot be loaded over the network: promote a version in the registry.")
-
-    async def unload(self, model_name: str) -> None:
-        """Refused."""
-        raise InvalidInput(f"{shown(model_name)} cannot be unloaded over the network: stop the process.")
 
 
 def first_of(errors: Any) -> str:

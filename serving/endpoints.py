@@ -1,4 +1,4 @@
-"""The endpoints that forecasts are asked of over REST, V1 and V2, in place of KServe's own.
+"""The endpoints that forecasts and explanations are asked of over REST, V1 and V2, in place of KServe's own.
 
 They ask the same data plane and answer in the same forms. KServe's read and check a body, and an answer, with FastAPI
 and pydantic value by value; these leave that to `serving.v2` and `serving.instances`, which check all values anyway.
@@ -19,25 +19,31 @@ from serving._kserve import ModelNotReady
 from serving.dataplane import ForecastDataPlane
 from serving.v2 import request_of_binary, request_of_json
 
-V1_PATH, V2_PATH = "/v1/models/{model_name}:predict", "/v2/models/{model_name}/infer"
+_V1, _V2 = "/v1/models/{model_name}", "/v2/models/{model_name}/infer"
 _JSON_LENGTH = "inference-header-content-length"
 
 
 def add_inference(app: FastAPI, dataplane: ForecastDataPlane) -> None:
-    """Puts the two routes before KServe's, which still describe themselves in OpenAPI."""
+    """Puts the three routes before KServe's, which still describe themselves in OpenAPI."""
 
     async def predict(request: Request) -> Response:
-        body = await _body(request, dataplane)
-        payload, attributes = dataplane.decode(body, request.headers)
-        return await _answer(request, dataplane, payload, attributes)
+        payload, attributes = dataplane.decode(await _body(request, dataplane), request.headers)
+        response, _ = await dataplane.infer(request.path_params["model_name"], payload)
+        return _answer(request, dataplane, response, attributes)
+
+    async def explain(request: Request) -> Response:
+        payload, attributes = dataplane.decode(await _body(request, dataplane), request.headers)
+        response, _ = await dataplane.explain(request.path_params["model_name"], payload)
+        return _answer(request, dataplane, response, attributes)
 
     async def infer(request: Request) -> Response:
         body = await _body(request, dataplane)
         name, length = request.path_params["model_name"], request.headers.get(_JSON_LENGTH)
         payload = request_of_json(body, name) if length is None else request_of_binary(body, length, name)
-        return await _answer(request, dataplane, payload, {})
+        response, _ = await dataplane.infer(name, payload)
+        return _answer(request, dataplane, response, {})
 
-    for path, endpoint in ((V1_PATH, predict), (V2_PATH, infer)):
+    for path, endpoint in ((f"{_V1}:predict", predict), (f"{_V1}:explain", explain), (_V2, infer)):
         app.router.routes.insert(0, _Route(path, endpoint, methods=["POST"]))
 
 
@@ -54,10 +60,9 @@ async def _body(request: Request, dataplane: ForecastDataPlane) -> bytes:
     return await request.body()
 
 
-async def _answer(request: Request, dataplane: ForecastDataPlane, payload: Any, attributes: dict[str, Any]) -> Response:
-    name = request.path_params["model_name"]
-    response, _ = await dataplane.infer(name, payload)
-    content, headers = dataplane.encode(name, response, request.headers, attributes)
+def _answer(request: Request, dataplane: ForecastDataPlane, response: Any, attributes: dict[str, Any]) -> Response:
+    """As bytes; to a CloudEvent, as one."""
+    content, headers = dataplane.encode(request.path_params["model_name"], response, request.headers, attributes)
     if isinstance(content, dict):
         content = orjson.dumps(content)
     return Response(content, headers={"content-type": "application/json", **headers})

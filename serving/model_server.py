@@ -36,7 +36,7 @@ from serving._kserve import (
 )
 from serving.admission import Admission
 from serving.bundles import Source
-from serving.dataplane import ForecastDataPlane, NoRepositoryExtension
+from serving.dataplane import ForecastDataPlane
 from serving.endpoints import add_inference
 from serving.logs import fields
 from serving.metrics import MetricsEndpoint
@@ -44,7 +44,7 @@ from serving.middleware import BoundedProtocol, Operations
 from serving.openapi import describe
 from serving.predictor import ForecastModel
 from serving.refusals import add_refusals
-from serving.repository import RepositoryExtension
+from serving.repository import NoRepositoryExtension, RepositoryExtension
 from serving.servicer import ForecastServicer
 from serving.state import remove_state, write_state
 from serving.timeseries import add_time_series

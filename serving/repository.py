@@ -11,7 +11,8 @@ import asyncio
 import logging
 from typing import Any
 
-from serving._kserve import Model, ModelNotFound, ModelNotReady, ModelRepository, ModelRepositoryExtension
+from serving._kserve import InvalidInput, Model, ModelNotFound, ModelNotReady, ModelRepository, ModelRepositoryExtension
+from serving.asked import shown
 from serving.bundles import Source
 from serving.logs import fields
 
@@ -67,3 +68,15 @@ class RepositoryExtension(ModelRepositoryExtension):
     def _check(self, model_name: str) -> None:
         if model_name != self._model.name:
             raise ModelNotFound(model_name)
+
+
+class NoRepositoryExtension(ModelRepositoryExtension):
+    """Whoever can ask for a forecast must not be able to end them."""
+
+    async def load(self, model_name: str) -> None:
+        """Refused."""
+        raise InvalidInput(f"{shown(model_name)} cannot be loaded over the network: promote a version in the registry.")
+
+    async def unload(self, model_name: str) -> None:
+        """Refused."""
+        raise InvalidInput(f"{shown(model_name)} cannot be unloaded over the network: stop the process.")

@@ -371,6 +371,7 @@ def test_a_cloudevent_is_explained_and_none_of_its_headers_comes_back(served, fo
     assert "So it is." in answer.text
     assert handover.handed[0][0].features.tolist() == make_rows(2).features.tolist()
     told = answer.text + str(answer.headers)
+    assert "io.kserve.inference.response" in told  # the answer is one as well
     assert not any(word in told for word in ("secret", "mine", "/caller", "question"))
 
 
