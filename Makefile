@@ -6,8 +6,8 @@ BIN        := $(VENV)/bin
 LOCKED     := requirements/main.txt requirements/dev.txt
 BENCHMARKS := $(filter-out %/__init__.py,$(wildcard benchmarks/*.py))
 # Of the images; each has the versions of main.txt.
-IMAGE_LOCKS := core serving
-ALL_IMAGES := serving
+IMAGE_LOCKS := core serving pipeline dashboard
+ALL_IMAGES := serving pipeline dashboard drift
 VERSION    := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' cryptosentinel/__init__.py)
 MADE_OF    := pyproject.toml requirements/bootstrap.txt $(LOCKED)
 PYTHONS     = $(if $(PYTHON),$(PYTHON),python3.11 python3.12 python3.13 python3 python)
@@ -15,7 +15,8 @@ PYTHONS     = $(if $(PYTHON),$(PYTHON),python3.11 python3.12 python3.13 python3 
 COMPILE    := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url
 # On a terminal uv shows how far it is; in a log it would only list 150 packages.
 QUIET      := $(shell [ -t 2 ] || echo --quiet)
-INSTALL    := pip install $(QUIET) --require-hashes --compile-bytecode
+# A lock is complete; what packages ask for besides was left out on purpose (requirements/*.excludes).
+INSTALL    := pip install $(QUIET) --no-deps --require-hashes --compile-bytecode
 # Only the Python that was asked for: uv would fetch one.
 export UV_PYTHON_DOWNLOADS := never
 # Several test processes share the cores: one thread each.

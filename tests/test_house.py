@@ -62,7 +62,7 @@ def test_what_the_code_imports_is_named_in_the_requirements() -> None:
     } == set()
 
 
-@pytest.mark.parametrize("name", ["core", "serving"])
+@pytest.mark.parametrize("name", ["core", "serving", "pipeline", "dashboard"])
 def test_an_image_has_the_versions_that_are_tested(name: str) -> None:
     def locked(lock: str) -> set[str]:
         return set(re.findall(r"^([\w.-]+==\S+)", (ROOT / "requirements" / f"{lock}.txt").read_text(), re.MULTILINE))

@@ -91,9 +91,8 @@ def asking(image: str, beside: Container, *arguments: str) -> Iterator[subproces
     try:
         yield process
     finally:
-        assert process.stdin is not None
-        process.stdin.close()
-        process.wait(60)
+        if process.returncode is None:
+            process.communicate(timeout=60)  # closes what it reads, and reads on: it must not wait for room to say the rest
 
 
 def send(process: subprocess.Popen[str], path: str, body: object) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from tests.images.containers import RESTRICTED, docker
 
-MEGABYTES = {"serving": 900}
+MEGABYTES = {"serving": 900, "pipeline": 1300, "dashboard": 700, "drift": 1200}
 
 
 @pytest.fixture(params=MEGABYTES, scope="module")

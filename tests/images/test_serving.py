@@ -188,8 +188,7 @@ def test_told_to_end_under_load_both_end_in_time_and_every_request_is_answered(i
         assert pod.explainer.end()[0] == 0
         code, seconds = pod.predictor.end()
         assert (code, seconds < 15) == (0, True)
-        load.stdin.close()
-        answers += [json.loads(line) for line in load.stdout]
+        answers += [json.loads(line) for line in load.communicate()[0].splitlines()]
     statuses = [answer["status"] for answer in answers]
     # Once it has gone there is nobody to connect to; the first may have been left in the queue of those to be accepted.
     gone = statuses.index(0)
