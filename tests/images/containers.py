@@ -92,7 +92,7 @@ def asking(image: str, beside: Container, *arguments: str) -> Iterator[subproces
         yield process
     finally:
         if process.returncode is None:
-            process.communicate(timeout=60)  # closes what it reads, and reads on: it must not wait for room to say the rest
+            process.communicate(timeout=60)  # and reads on: it must not wait for room to say the rest
 
 
 def send(process: subprocess.Popen[str], path: str, body: object) -> None:
