@@ -29,13 +29,13 @@ class Batches:
     A bundle takes hardly longer for sixteen rows than for two, and a row's answer has the same bits in whatever company
     it is computed. So requests at the same moment share the cost, and one alone waits for nobody.
 
-    gRPC's server lets in one call a turn. There the first may wait for others: now and then that is tried out, and it
-    is kept up for as long as enough of them come.
+    gRPC's server lets in one call a turn, which is answered on the spot, or waits for others where there is a crowd:
+    now and then that is tried out, and it is kept up for as long as enough of them come.
 
     Args:
         answer: asks a bundle.
         most: rows at once.
-        patience_s: how long the first waits where there is a crowd.
+        patience_s: how long the first waits where there is a crowd; 0 for a server that lets in many a turn.
     """
 
     def __init__(self, answer: Callable[[Served, Rows], Answer], most: int, patience_s: float = 0.0) -> None:
@@ -51,10 +51,12 @@ class Batches:
         loop = asyncio.get_running_loop()
         if not self._waiting:
             self._begun += 1
-            if self._patience_s and (self._company >= CROWD or self._begun % TRIED_EVERY == 0):
+            if not self._patience_s:
+                loop.call_soon(self._flush)
+            elif self._company >= CROWD or self._begun % TRIED_EVERY == 0:
                 loop.call_later(self._patience_s, self._flush_crowd)
             else:
-                loop.call_soon(self._flush)
+                return self._answer(served, rows)
         waiting = _Waiting(served, rows, loop.create_future())
         self._waiting.append(waiting)
         return await waiting.answer

@@ -8,6 +8,7 @@ Besides KServe's own routes there is `GET /v2/models/<name>/bundle` (see `servin
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 import socket
@@ -54,6 +55,8 @@ log = logging.getLogger("serving")
 # Told to end, it still answers what comes, and closes each connection with the answer: until nothing came for QUIET_S,
 # or LAME_DUCK_S have passed.
 QUIET_S, LAME_DUCK_S = 0.5, 3.0
+# Objects between collections: those of some tens of requests, in place of Python's one.
+GARBAGE = 20_000
 
 
 class ForecastServer(ModelServer):
@@ -188,6 +191,10 @@ class ForecastServer(ModelServer):
         """Says that it answers, once it does: when it accepts connections, and has a bundle."""
         while not (self._rest.accepts and self._model.ready):
             await asyncio.sleep(0.05)
+        # What was loaded stays: collections need not look at it again, and what a request leaves needs few of them.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(GARBAGE)
         url = f"http://{_address(self._serving, self._listener.getsockname()[1])}"
         grpc = "" if grpc_port is None else _address(self._serving, grpc_port)
         if self._state is not None:
