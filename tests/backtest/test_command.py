@@ -24,7 +24,7 @@ from cryptosentinel.cli_backtest import _progress
 from cryptosentinel.forecasting import judge
 from cryptosentinel.workspace import open_workspace, remember
 from tests.backtest.conftest import Undisturbed
-from tests.backtest.replays import BARS, DAY, replay_inline
+from tests.backtest.replays import BARS, DAY, END, make_plan, replay_inline
 from tests.builders import settings_of
 from tests.test_cli import MAIN, Ran, run
 
@@ -237,7 +237,9 @@ def test_a_terminal_has_one_bar_that_knows_what_is_being_done() -> None:
 
 
 def spawn(recording: str, home: Path) -> subprocess.Popen[str]:
+    """Starts a backtest of two trainings."""
     words = [sys.executable, "-c", MAIN, "backtest", "--source", recording, "--home", str(home), *SMALL]
+    words += ["--end", "2025-01-19", "--jobs", "1"]
     return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -272,6 +274,6 @@ def test_a_real_one_goes_on_after_ctrl_c_and_after_a_kill(recording: str, tmp_pa
     third = spawn(recording, home)
     assert third.wait(timeout=120) == 0
     folder = next(home.glob("*/backtests/*"))
-    undisturbed = replay_inline(tmp_path / "undisturbed", gate=judge)
+    undisturbed = replay_inline(tmp_path / "undisturbed", make_plan(end=END - DAY), gate=judge)
     assert_frame_equal(pd.read_parquet(folder / "forecasts.parquet"), undisturbed.forecasts)
     assert not list(folder.rglob("parts*"))

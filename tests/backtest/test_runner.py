@@ -154,8 +154,16 @@ def interrupted(rehearsal: Rehearsal, folder: Path, training: int) -> None:
         run_backtest(Recorded(), make_plan(), folder, jobs=1, progress=stop)
 
 
-def test_what_is_done_is_not_done_again(undisturbed: Undisturbed, tmp_path: Path) -> None:
-    interrupted(undisturbed.rehearsal, tmp_path / "out", 2)
+@pytest.fixture(scope="module")
+def halfway(undisturbed: Undisturbed, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a backtest that was ended after two of its three trainings. Tests copy it."""
+    folder = tmp_path_factory.mktemp("halfway") / "out"
+    interrupted(undisturbed.rehearsal, folder, 2)
+    return folder
+
+
+def test_what_is_done_is_not_done_again(undisturbed: Undisturbed, halfway: Path, tmp_path: Path) -> None:
+    shutil.copytree(halfway, tmp_path / "out")
     with undisturbed.rehearsal.played() as played:
         run_backtest(Recorded(), make_plan(), tmp_path / "out", jobs=1, progress=without_progress)
     assert played == [2]
@@ -167,9 +175,10 @@ DAMAGED += ["trainings/0000/bundle/inference.onnx", "trainings/0000/bundle/manif
 
 @pytest.mark.parametrize("name", DAMAGED)
 @pytest.mark.parametrize("how", ["half", "empty", "gone"])
-def test_what_is_damaged_is_made_anew(undisturbed: Undisturbed, tmp_path: Path, name: str, how: str) -> None:
-    folder = tmp_path / "out"
-    interrupted(undisturbed.rehearsal, folder, 2)
+def test_what_is_damaged_is_made_anew(
+    undisturbed: Undisturbed, halfway: Path, tmp_path: Path, name: str, how: str
+) -> None:
+    folder = shutil.copytree(halfway, tmp_path / "out")
     path = folder / name
     content = path.read_bytes()
     if how == "gone" and name != "backtest.json":
@@ -271,15 +280,14 @@ def test_a_folder_that_cannot_be_used_is_refused_before_bars_are_read(
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "foreign", "notes.txt"]
 
 
-def test_an_outline_says_what_is_to_do_and_does_nothing(undisturbed: Undisturbed, tmp_path: Path) -> None:
+def test_an_outline_says_what_is_to_do_and_does_nothing(halfway: Path, tmp_path: Path) -> None:
     planned = outline(Recorded(), make_plan(), tmp_path / "out")
     assert [run.now for run in planned.due] == [START, START + DAY, START + 2 * DAY]
     assert {(run.rows, run.problem) for run in planned.due} == {(3 * 288 - 6, "")}
     assert (planned.forecasts, planned.kept.done) == (3 * 288, 0)
     assert list(tmp_path.iterdir()) == []
-    interrupted(undisturbed.rehearsal, tmp_path / "out", 2)
-    assert outline(Recorded(), make_plan(), tmp_path / "out").kept.done == 2
-    assert outline(Recorded(), make_plan(), tmp_path / "out", fresh=True).kept.done == 0
+    assert outline(Recorded(), make_plan(), halfway).kept.done == 2
+    assert outline(Recorded(), make_plan(), halfway, fresh=True).kept.done == 0
 
 
 def test_where_there_are_too_few_rows_the_champion_goes_on_and_the_record_says_why(tmp_path: Path) -> None:

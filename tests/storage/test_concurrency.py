@@ -38,8 +38,7 @@ def all_at_once(pool: ProcessPoolExecutor, work: Callable[..., Any], folder: Pat
 
 
 def _at(begin: float, work: Callable[..., Any], folder: Path, process: int) -> Any:
-    while time.time() < begin:
-        pass
+    time.sleep(max(0.0, begin - time.time()))
     return work(folder, process)
 
 
