@@ -54,14 +54,14 @@ def test_every_target_adds_up_to_what_is_served(explainer: Explainer, seed: int)
 def test_bases_are_the_same_whatever_the_row(explainer: Explainer, seed: int) -> None:
     manifest = explainer.bundle.manifest
     column = manifest.features.index(manifest.scale_feature)
+    usual = explainer.explain(warm_row(), CLOSE).targets
     bases = []
     for row in odd_rows(6, seed):
         targets, unit = explainer.explain(row, CLOSE).targets, row[column] * math.sqrt(manifest.horizon_bars)
         bases.append([targets["p_up"].base, targets["sigma"].base])
         for name in (BLEND, *CANDIDATES):  # they answer in units of the scale, so that theirs moves with it
-            usual = explainer.explain(warm_row(), CLOSE).targets[name].base
-            usual *= unit / (warm_row()[column] * math.sqrt(manifest.horizon_bars))
-            assert targets[name].base == pytest.approx(usual, abs=1e-6)
+            moved = usual[name].base * unit / (warm_row()[column] * math.sqrt(manifest.horizon_bars))
+            assert targets[name].base == pytest.approx(moved, abs=1e-6)
     np.testing.assert_allclose(bases, np.broadcast_to(bases[0], np.shape(bases)), atol=2e-5)
 
 
