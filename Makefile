@@ -54,7 +54,7 @@ setup-drift: setup ## Make .venv-drift, where alibi-detect will live (nothing us
 
 ##@ Develop
 test: setup ## Run the tests; ARGS="-k config" picks some
-	@$(ONE_THREAD) $(BIN)/pytest -n 2 --dist loadfile --durations 10 $(ARGS)
+	@$(ONE_THREAD) $(BIN)/pytest -n 2 --dist loadscope --no-loadscope-reorder --durations 10 $(ARGS)
 
 lint: setup ## Check style, types, the direction of imports, and the Dockerfile
 	$(BIN)/ruff check .

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from filelock import FileLock
@@ -19,6 +20,30 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 settings.register_profile("house", deadline=None, derandomize=True)
 settings.register_profile("search", deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "house"))
+
+# The rooms that take longest, which begin first, so that none is left over when the others end.
+LONGEST = ("serving", "pipelines", "backtest", "forecasting")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    def begins(item: pytest.Item) -> int:
+        room = item.path.parent.name
+        return LONGEST.index(room) if room in LONGEST else len(LONGEST)
+
+    items.sort(key=begins)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With `--dist loadscope`, a room's tests all run in one process, which sets up what they share once."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Rooms(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            path, *_ = nodeid.split("::")
+            return path if path.count("/") == 1 else path.rpartition("/")[0]
+
+    return Rooms(config, log) if config.getvalue("dist") == "loadscope" else None
 
 
 @pytest.fixture(scope="session")
