@@ -19,6 +19,8 @@ QUIET      := $(shell [ -t 2 ] || echo --quiet)
 INSTALL    := pip install $(QUIET) --no-deps --require-hashes --compile-bytecode
 # Only the Python that was asked for: uv would fetch one.
 export UV_PYTHON_DOWNLOADS := never
+# By default it gives up on a file after a minute, which a busy machine may take.
+export UV_COMPILE_BYTECODE_TIMEOUT := 600
 # Several test processes share the cores: one thread each.
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 
