@@ -10,12 +10,13 @@ from typing import Any
 
 import orjson
 from fastapi import FastAPI
+from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
+from starlette.routing import Route, Router
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from serving._kserve import ModelNotReady
+from serving._kserve import InferenceVerb, Model, ModelNotReady
 from serving.dataplane import ForecastDataPlane
 from serving.v2 import request_of_binary, request_of_json
 
@@ -23,28 +24,34 @@ _V1, _V2 = "/v1/models/{model_name}", "/v2/models/{model_name}/infer"
 _JSON_LENGTH = "inference-header-content-length"
 
 
-def add_inference(app: FastAPI, dataplane: ForecastDataPlane) -> None:
-    """Puts the three routes before KServe's, which still describe themselves in OpenAPI."""
+def with_inference(app: FastAPI, dataplane: ForecastDataPlane) -> ASGIApp:
+    """The app behind the three routes, which still describe themselves in its OpenAPI, with its answers to errors."""
 
     async def predict(request: Request) -> Response:
-        payload, attributes = dataplane.decode(await _body(request, dataplane), request.headers)
-        response, _ = await dataplane.infer(request.path_params["model_name"], payload)
-        return _answer(request, dataplane, response, attributes)
+        model, name = await _model(request, dataplane)
+        payload, attributes = dataplane.decode(await request.body(), request.headers)
+        response, _ = await model(payload)
+        return _answer(dataplane.encode(name, response, request.headers, attributes))
 
     async def explain(request: Request) -> Response:
-        payload, attributes = dataplane.decode(await _body(request, dataplane), request.headers)
-        response, _ = await dataplane.explain(request.path_params["model_name"], payload)
-        return _answer(request, dataplane, response, attributes)
+        model, name = await _model(request, dataplane)
+        payload, attributes = dataplane.decode(await request.body(), request.headers)
+        response, _ = await model(payload, verb=InferenceVerb.EXPLAIN)
+        return _answer(dataplane.encode(name, response, request.headers, attributes))
 
     async def infer(request: Request) -> Response:
-        body = await _body(request, dataplane)
-        name, length = request.path_params["model_name"], request.headers.get(_JSON_LENGTH)
-        payload = request_of_json(body, name) if length is None else request_of_binary(body, length, name)
-        response, _ = await dataplane.infer(name, payload)
-        return _answer(request, dataplane, response, {})
+        model, name = await _model(request, dataplane)
+        body, length = await request.body(), request.headers.get(_JSON_LENGTH)
+        response, _ = await model(
+            request_of_json(body, name) if length is None else request_of_binary(body, length, name)
+        )
+        return _answer(dataplane.encode(name, response, request.headers, {}))
 
-    for path, endpoint in ((f"{_V1}:predict", predict), (f"{_V1}:explain", explain), (_V2, infer)):
-        app.router.routes.insert(0, _Route(path, endpoint, methods=["POST"]))
+    endpoints = {_V2: infer, f"{_V1}:predict": predict, f"{_V1}:explain": explain}
+    routes = [_Route(path, endpoint, methods=["POST"]) for path, endpoint in endpoints.items()]
+    # What nobody has a sentence for is answered, and logged, further out.
+    handlers = {kind: handler for kind, handler in app.exception_handlers.items() if kind is not Exception}
+    return ExceptionMiddleware(Router(routes, redirect_slashes=False, default=app), handlers)
 
 
 class _Route(Route):
@@ -53,16 +60,16 @@ class _Route(Route):
         await super().handle(scope, receive, send)
 
 
-async def _body(request: Request, dataplane: ForecastDataPlane) -> bytes:
+async def _model(request: Request, dataplane: ForecastDataPlane) -> tuple[Model, str]:
+    """The model that is asked, and its name."""
     name = request.path_params["model_name"]
     if not await dataplane.model_ready(name, True):
         raise ModelNotReady(name)
-    return await request.body()
+    return dataplane.get_model_from_registry(name), name
 
 
-def _answer(request: Request, dataplane: ForecastDataPlane, response: Any, attributes: dict[str, Any]) -> Response:
-    """As bytes; to a CloudEvent, as one."""
-    content, headers = dataplane.encode(request.path_params["model_name"], response, request.headers, attributes)
+def _answer(encoded: tuple[Any, dict[str, str]]) -> Response:
+    content, headers = encoded
     if isinstance(content, dict):
         content = orjson.dumps(content)
     return Response(content, headers={"content-type": "application/json", **headers})

@@ -21,6 +21,7 @@ import uvicorn
 import uvloop
 from fastapi import FastAPI
 from grpc import aio
+from starlette.types import ASGIApp
 from uvicorn.importer import import_from_string
 
 from cryptosentinel.config import ServingSettings
@@ -38,7 +39,7 @@ from serving._kserve import (
 from serving.admission import Admission
 from serving.bundles import Source
 from serving.dataplane import ForecastDataPlane
-from serving.endpoints import add_inference
+from serving.endpoints import with_inference
 from serving.logs import fields
 from serving.metrics import MetricsEndpoint
 from serving.middleware import BoundedProtocol, Operations
@@ -258,7 +259,6 @@ class _RESTServer(RESTServer):
         super()._register_endpoints(app)
         app.add_api_route("/v2/models/{model_name}/bundle", self._bundle, methods=["GET"], tags=["V2"])
         add_time_series(app, self._model, self._model.forecast)
-        add_inference(app, self.dataplane)
         describe(app)
 
     def _add_exception_handlers(self, app: FastAPI) -> None:
@@ -268,9 +268,13 @@ class _RESTServer(RESTServer):
     def _add_middlewares(self, app: FastAPI) -> None:
         """Without KServe's, which times each request for a log that is off."""
 
+    def complete(self, app: FastAPI) -> ASGIApp:
+        """With what is not FastAPI's."""
+        return with_inference(app, self.dataplane)
+
     async def start(self) -> None:
         self.create_application()
-        app = import_from_string(self.config.app)
+        app = self.complete(import_from_string(self.config.app))
         # Not as FastAPI's: those are inside the middleware that answers what failed.
         self.config.app = Operations(tracing.TracedApp(app) if tracing.enabled() else app, self._admission)
         await self._server.serve(sockets=[self._listener])

@@ -12,6 +12,7 @@ import httpx
 import pandas as pd
 from fastapi import FastAPI
 from kserve import InferenceGRPCClient, InferenceRESTClient, RESTConfig
+from starlette.types import ASGIApp
 
 from cryptosentinel.config import ServingSettings
 from serving._kserve import InferInput, InferRequest
@@ -85,14 +86,14 @@ def make_server(model: ForecastModel) -> ForecastServer:
     return server
 
 
-def make_app(server: ForecastServer) -> FastAPI:
+def make_app(server: ForecastServer) -> ASGIApp:
     """Its REST half."""
     app = FastAPI()
     rest = server._rest
     rest._add_middlewares(app)
     rest._register_endpoints(app)
     rest._add_exception_handlers(app)
-    return app
+    return rest.complete(app)
 
 
 def ask_rest(url: str, request: InferRequest) -> Any:
