@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serving._kserve import InferenceVerb, Model, ModelNotReady
 from serving.dataplane import ForecastDataPlane
-from serving.v2 import request_of_binary, request_of_json
+from serving.v2_requests import request_of_binary, request_of_json
 
 _V1, _V2 = "/v1/models/{model_name}", "/v2/models/{model_name}/infer"
 _JSON_LENGTH = "inference-header-content-length"
