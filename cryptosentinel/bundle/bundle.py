@@ -173,10 +173,7 @@ class Bundle:
         """Each model's answer by its name."""
         if self._session is None:
             return {}
-        if alone := len(rows) == 1:  # as two: ONNX Runtime sums a single one in another order, with other last bits
-            rows = np.concatenate((rows, rows))
-        answers = self._session.run(self._outputs, {INPUT: rows})
-        return dict(zip(self._outputs, [each[:1] for each in answers] if alone else answers, strict=True))
+        return dict(zip(self._outputs, self._session.run(self._outputs, {INPUT: rows}), strict=True))
 
     def _returns(self, raw: dict[str, NDArray[Any]], scale: Array) -> Array:
         """Each candidate's log return, shape (candidates, n)."""

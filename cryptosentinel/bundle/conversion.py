@@ -68,6 +68,7 @@ def to_onnx(estimator: Any, feature_count: int) -> Any:
     )
     if type(estimator).__name__ == "XGBClassifier":
         _begin_at_base_score(model, estimator)
+    _sum_each_row_by_itself(model.graph)
     return model
 
 
@@ -79,6 +80,37 @@ def _begin_at_base_score(model: Any, estimator: Any) -> None:
     for attribute in trees.attribute:
         if attribute.name == "base_values":  # there is none where the score is one half
             attribute.floats[:] = [math.log(score / (1.0 - score))]
+
+
+def _sum_each_row_by_itself(graph: Any) -> None:
+    """Linear models as a product and a sum, in place of ONNX Runtime's operator.
+
+    That one multiplies matrices, and so adds up a row alone in another order than among others: with other last bits.
+    """
+    import numpy as np
+    from onnx import helper, numpy_helper
+
+    nodes: list[Any] = []
+    for node in graph.node:
+        if node.op_type != "LinearRegressor":
+            nodes.append(node)
+            continue
+        given = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+        (answer,) = node.output
+        constants = {
+            "weights": np.array([given["coefficients"]], dtype=np.float32),
+            "intercept": np.array(given.get("intercepts", [0.0]), dtype=np.float32),
+            "axes": np.array([1]),
+        }
+        names = {name: f"{answer}/{name}" for name in (*constants, "products", "sum")}
+        graph.initializer.extend(numpy_helper.from_array(array, names[name]) for name, array in constants.items())
+        nodes += [
+            helper.make_node("Mul", [node.input[0], names["weights"]], [names["products"]]),
+            helper.make_node("ReduceSum", [names["products"], names["axes"]], [names["sum"]], keepdims=1),
+            helper.make_node("Add", [names["sum"], names["intercept"]], [answer]),
+        ]
+    del graph.node[:]
+    graph.node.extend(nodes)
 
 
 def _register_xgboost() -> None:
