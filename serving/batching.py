@@ -77,7 +77,7 @@ class Batches:
         batch: list[_Waiting] = []
         count = 0
         for one in waiting:
-            if count + len(one.rows.close) > self._most:
+            if batch and count + len(one.rows.close) > self._most:
                 yield batch
                 batch, count = [], 0
             batch.append(one)

@@ -22,6 +22,7 @@ log = logging.getLogger("serving")
 
 MAX_HEAD_BYTES = 64 * 2**10  # of a request's first line and headers
 BODY_TIMEOUT_S = 30  # for a body to arrive
+FIRST_REQUEST_S = 0.5  # how long, at the end, a connection is kept that has asked nothing yet
 LINGER_S = 1  # how long a body that was refused is still read: who closes at once resets the answer away
 
 
@@ -116,10 +117,11 @@ class Operations:
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """uvicorn's, which would keep reading a head that never ends."""
+    """uvicorn's, which would keep reading a head that never ends, and at the end hangs up on who is about to ask."""
 
     _in_head = False
     _head_bytes = 0
+    _asked = False
 
     def data_received(self, data: bytes) -> None:
         """Called with what came over the network."""
@@ -132,8 +134,15 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """Called at the first byte of a request."""
-        self._in_head, self._head_bytes = True, 0
+        self._in_head, self._head_bytes, self._asked = True, 0, True
         super().on_message_begin()
+
+    def shutdown(self) -> None:
+        """Called at the end. Who has connected and not asked yet may have a request on its way, which is answered."""
+        if self._asked:
+            super().shutdown()
+        else:
+            self.loop.call_later(FIRST_REQUEST_S, super().shutdown)
 
     def on_headers_complete(self) -> None:
         """Called at the end of a request's head."""

@@ -110,6 +110,32 @@ def test_told_to_end_it_is_not_ready_but_alive_and_still_answers_and_no_idle_con
     assert OUT_OF_TIME not in child.stderr.read()
 
 
+def test_who_has_connected_before_the_end_and_asks_then_is_answered(serve):
+    child, state = serve()
+    port = int(state.url.rsplit(":")[-1])
+
+    async def is_gone() -> bool:
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+        except ConnectionRefusedError:
+            return True
+        writer.close()
+        return False
+
+    async def ask() -> bytes:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        child.send_signal(signal.SIGTERM)
+        await until(is_gone)
+        body = json.dumps({"instances": instances(1)}).encode()
+        writer.write(f"POST {PREDICT} HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n\r\n".encode() + body)
+        return await reader.read()
+
+    answer = asyncio.run(ask())
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert b"connection: close" in answer.lower()
+    assert child.wait(30) == 0
+
+
 def test_a_second_signal_ends_it_at_once(serve):
     child, state = serve()
 
