@@ -1,67 +1,19 @@
-"""Every setting, in one typed object.
-
-Later wins: defaults, then a YAML file (``--config`` or ``CRYPTOSENTINEL_CONFIG``), then environment variables
-(``CRYPTOSENTINEL_TRAINING__WINDOW_DAYS=365``), then what the command line says. Unknown or malformed settings are
-errors that name the setting. Secrets are read from the environment or the file, and never printed or passed on.
-"""
+"""The settings of what the library does, group by group."""
 
 from __future__ import annotations
 
-import json
-import os
 import re
-from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
-from cryptosentinel import _settings_layers as layers
-from cryptosentinel.errors import SettingsError
-
-__all__ = [
-    "CONFIG_VARIABLE",
-    "ENV_PREFIX",
-    "AlertSettings",
-    "CandidateName",
-    "CoinGeckoSettings",
-    "DashboardSettings",
-    "DriftSettings",
-    "ExchangeSettings",
-    "FileSettings",
-    "ForecastSettings",
-    "GateSettings",
-    "IntervalName",
-    "MarketSettings",
-    "ScheduleSettings",
-    "ServingSettings",
-    "Settings",
-    "StorageSettings",
-    "TrainingSettings",
-    "load_settings",
-    "parse_assignment",
-    "setting_names",
-]
-
-ENV_PREFIX = "CRYPTOSENTINEL_"
-CONFIG_VARIABLE = f"{ENV_PREFIX}CONFIG"
-# The second is read by the tests.
-_NOT_SETTINGS = frozenset({CONFIG_VARIABLE, f"{ENV_PREFIX}TEST_DATA"})
+from cryptosentinel.config.group import Group, OrNone
 
 IntervalName = Literal["1m", "5m", "15m", "1h"]
 CandidateName = Literal["random_walk", "ridge", "random_forest", "gradient_boosting", "xgboost"]
-# An environment variable cannot be null: empty says the same of what may be left out.
-OrNone = BeforeValidator(lambda value: None if value == "" else value)
 
 
-class _Group(BaseModel):
-    # pydantic's own messages show what was given, and that may be a secret.
-    model_config = ConfigDict(
-        extra="forbid", validate_default=True, frozen=True, allow_inf_nan=False, hide_input_in_errors=True
-    )
-
-
-class CoinGeckoSettings(_Group):
+class CoinGeckoSettings(Group):
     """How to reach CoinGecko."""
 
     base_url: str = "https://api.coingecko.com/api/v3"
@@ -74,7 +26,7 @@ class CoinGeckoSettings(_Group):
     max_attempts: int = Field(5, ge=1)
 
 
-class ExchangeSettings(_Group):
+class ExchangeSettings(Group):
     """How to reach an exchange through ccxt, as a source or as the backfill behind CoinGecko."""
 
     backfill_id: str = Field("binance", description="ccxt id of the exchange behind CoinGecko; empty for none")
@@ -83,13 +35,13 @@ class ExchangeSettings(_Group):
     max_attempts: int = Field(5, ge=1)
 
 
-class FileSettings(_Group):
+class FileSettings(Group):
     """How to replay a recorded market."""
 
     replay_bars: int = Field(48, ge=0, description="bars held back at the end and stepped through")
 
 
-class MarketSettings(_Group):
+class MarketSettings(Group):
     """Where bars come from."""
 
     source: str = Field("auto", description="auto, coingecko, exchange:<id>, file:<path> or simulated[:<seed>]")
@@ -114,7 +66,7 @@ class MarketSettings(_Group):
         return value
 
 
-class ForecastSettings(_Group):
+class ForecastSettings(Group):
     """What is forecast."""
 
     horizon_bars: int = Field(6, ge=1, le=288, description="how many bars ahead")
@@ -129,7 +81,7 @@ class ForecastSettings(_Group):
     )
 
 
-class TrainingSettings(_Group):
+class TrainingSettings(Group):
     """How models are trained."""
 
     window_days: float = Field(90.0, gt=0, le=36_525, description="how much history a training run sees")
@@ -160,7 +112,7 @@ class TrainingSettings(_Group):
         return value
 
 
-class GateSettings(_Group):
+class GateSettings(Group):
     """What a new bundle must show before it serves."""
 
     alpha: float = Field(0.05, gt=0, lt=0.5, description="chance, in `budget_days`, that luck passes for information")
@@ -173,7 +125,7 @@ class GateSettings(_Group):
     suspect_accuracy: float = Field(0.58, gt=0.5, le=1, description="more directions right than this is called a leak")
 
 
-class DriftSettings(_Group):
+class DriftSettings(Group):
     """Whether the market still looks like the one the champion was trained on."""
 
     window_days: float = Field(2.0, gt=0, description="how much of the newest data is held against the baseline")
@@ -181,7 +133,7 @@ class DriftSettings(_Group):
     threshold: float = Field(0.3, ge=0, le=1, description="share of drifted features that counts as drift")
 
 
-class ServingSettings(_Group):
+class ServingSettings(Group):
     """The predictor."""
 
     model_name: str = Field("cryptosentinel", pattern=r"^[a-z0-9][a-z0-9-]*$")
@@ -215,14 +167,14 @@ class ServingSettings(_Group):
         return value
 
 
-class DashboardSettings(_Group):
+class DashboardSettings(Group):
     """The Streamlit dashboard."""
 
     host: str = "127.0.0.1"
     port: int = Field(8501, ge=0, le=65535, description="0: any free port")
 
 
-class AlertSettings(_Group):
+class AlertSettings(Group):
     """When to raise an alert."""
 
     price_move_24h: float = Field(0.05, gt=0)
@@ -231,7 +183,7 @@ class AlertSettings(_Group):
     drawdown: float = Field(0.10, gt=0, description="from the highest close of the last 24 hours")
 
 
-class ScheduleSettings(_Group):
+class ScheduleSettings(Group):
     """Cron expressions with six fields (seconds first), in UTC."""
 
     feature: str = "0 */5 * * * *"
@@ -246,7 +198,7 @@ class ScheduleSettings(_Group):
         return value
 
 
-class StorageSettings(_Group):
+class StorageSettings(Group):
     """Where tables and bundles live."""
 
     uri: Annotated[str | None, OrNone] = Field(None, description="s3://, gs://, az:// or a folder; else inside `home`")
@@ -260,97 +212,3 @@ class StorageSettings(_Group):
             return value
         # The names are those of environment variables, and ours come in lower case from there.
         return {str(name).upper(): str(v).lower() if isinstance(v, bool) else v for name, v in value.items()}
-
-
-class Settings(_Group):
-    """All settings. Build it with `load_settings`, which turns what is wrong into a `SettingsError`."""
-
-    home: Path = Field(Path(".cryptosentinel"), description="folder of everything this machine keeps")
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
-    market: MarketSettings = MarketSettings()
-    forecast: ForecastSettings = ForecastSettings()
-    training: TrainingSettings = TrainingSettings()
-    gate: GateSettings = GateSettings()
-    drift: DriftSettings = DriftSettings()
-    serving: ServingSettings = ServingSettings()
-    dashboard: DashboardSettings = DashboardSettings()
-    alerts: AlertSettings = AlertSettings()
-    schedules: ScheduleSettings = ScheduleSettings()
-    storage: StorageSettings = StorageSettings()
-
-    @field_validator("home")
-    @classmethod
-    def _expanded(cls, value: Path) -> Path:
-        return value.expanduser()
-
-    def public_json(self) -> str:
-        """All settings without secrets, as JSON: a pipeline run's `settings` parameter.
-
-        `load_settings(overrides=json.loads(...))` gives the same settings back, but for the secrets, whatever the
-        environment says where it is read.
-        """
-        return json.dumps(_without_secrets(self.model_dump(mode="json")), sort_keys=True)
-
-    def masked(self) -> dict[str, Any]:
-        """All settings with secrets masked, for people."""
-        return self.model_dump(mode="json")
-
-
-def load_settings(
-    *,
-    config: Path | None = None,
-    environ: Mapping[str, str] | None = None,
-    overrides: Mapping[str, Any] | None = None,
-    flags: Mapping[str, str] | None = None,
-) -> Settings:
-    """Merges the defaults, the YAML file, the environment and `overrides` (the command line); later wins.
-
-    Args:
-        config: a YAML file; by default the one that ``CRYPTOSENTINEL_CONFIG`` names, if any.
-        environ: by default this process's environment.
-        overrides: dotted names (``{"training.window_days": 30}``) or nested mappings.
-        flags: what a person wrote for one of `overrides`, for messages: ``{"market.source": "--source"}``; ``--set
-            NAME`` where it is not here.
-
-    Raises:
-        SettingsError: settings are unknown or malformed, or the file cannot be read. The message has a line for each,
-            and names it as it was written: as a variable, as a key of the file, as a flag.
-    """
-    environ = os.environ if environ is None else environ
-    path = config or (Path(environ[CONFIG_VARIABLE]) if environ.get(CONFIG_VARIABLE) else None)
-    written = flags or {}
-    return layers.merge(
-        Settings,
-        [
-            *([layers.file_layer(path)] if path else []),
-            layers.environment_layer(environ, ENV_PREFIX, _NOT_SETTINGS),
-            layers.Layer(overrides or {}, lambda name: written.get(name, f"--set {name}"), "on the command line"),
-        ],
-    )
-
-
-def parse_assignment(text: str) -> tuple[str, Any]:
-    """Reads ``training.window_days=30`` from the command line; a value in brackets is a list or mapping in YAML.
-
-    Raises:
-        SettingsError: there is no ``=``, or what begins with a bracket is not YAML.
-    """
-    name, equals, value = (part.strip() for part in text.partition("="))
-    if not equals or not name:
-        # Only the name: what comes behind it may be a secret.
-        shown = (re.match(r"[\w.-]*", name) or [""])[0]
-        raise SettingsError(f"'--set {shown}' gives no value.", remedy="Write NAME=VALUE: training.window_days=30.")
-    return name, layers.read_text(value, f"'--set {name}'")
-
-
-def setting_names() -> Iterator[str]:
-    """The dotted name of every setting."""
-    return (".".join(name) for name in layers.names(Settings))
-
-
-def _without_secrets(values: Mapping[str, Any], group: tuple[str, ...] = ()) -> dict[str, Any]:
-    return {
-        name: _without_secrets(value, (*group, name)) if isinstance(value, Mapping) else value
-        for name, value in values.items()
-        if not layers.is_secret(Settings, (*group, name))
-    }

@@ -1,6 +1,6 @@
 """How settings are read from a file, the environment and the command line, and how a wrong one is named.
 
-Knows none of the settings: `config` hands over the model that they must fit. No value comes into a message unless
+Knows none of the settings: `settings` hands over the model that they must fit. No value comes into a message unless
 the model says that it is no secret.
 """
 

@@ -1,0 +1,56 @@
+"""Every setting, in one typed object.
+
+Later wins: defaults, then a YAML file (``--config`` or ``CRYPTOSENTINEL_CONFIG``), then environment variables
+(``CRYPTOSENTINEL_TRAINING__WINDOW_DAYS=365``), then what the command line says. Unknown or malformed settings are
+errors that name the setting. Secrets are read from the environment or the file, and never printed or passed on.
+"""
+
+from cryptosentinel.config.groups import (
+    AlertSettings,
+    CandidateName,
+    CoinGeckoSettings,
+    DashboardSettings,
+    DriftSettings,
+    ExchangeSettings,
+    FileSettings,
+    ForecastSettings,
+    GateSettings,
+    IntervalName,
+    MarketSettings,
+    ScheduleSettings,
+    ServingSettings,
+    StorageSettings,
+    TrainingSettings,
+)
+from cryptosentinel.config.settings import (
+    CONFIG_VARIABLE,
+    ENV_PREFIX,
+    Settings,
+    load_settings,
+    parse_assignment,
+    setting_names,
+)
+
+__all__ = [
+    "CONFIG_VARIABLE",
+    "ENV_PREFIX",
+    "AlertSettings",
+    "CandidateName",
+    "CoinGeckoSettings",
+    "DashboardSettings",
+    "DriftSettings",
+    "ExchangeSettings",
+    "FileSettings",
+    "ForecastSettings",
+    "GateSettings",
+    "IntervalName",
+    "MarketSettings",
+    "ScheduleSettings",
+    "ServingSettings",
+    "Settings",
+    "StorageSettings",
+    "TrainingSettings",
+    "load_settings",
+    "parse_assignment",
+    "setting_names",
+]
