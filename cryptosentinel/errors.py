@@ -19,6 +19,8 @@
     |   |-- BundleFormatError        its format version is unknown
     |   `-- SpecMismatchError        its features are not the ones offered
     |-- ServingError                 the predictor failed, or answered something else than a forecast
+    |-- RolloutError                 a version was not brought to serve in the cluster
+    |   `-- RolledBackError          it was tried and did not serve: what served before serves again
     `-- PipelineError                a pipeline step failed; names the step, the cause and the remedy
 
 Catch the narrowest type that you can act on.
@@ -138,6 +140,14 @@ class SpecMismatchError(BundleError):
 
 class ServingError(CryptoSentinelError):
     """The predictor failed, or answered something that is not a forecast."""
+
+
+class RolloutError(CryptoSentinelError):
+    """A version was not brought to serve: the cluster cannot be asked, refuses, or somebody else is at it."""
+
+
+class RolledBackError(RolloutError):
+    """A version was tried in the cluster and did not serve; the service was led back to what served before."""
 
 
 class PipelineError(CryptoSentinelError):

@@ -198,6 +198,29 @@ class ScheduleSettings(Group):
         return value
 
 
+class RolloutSettings(Group):
+    """How a promoted version comes to serve in the cluster, through KServe."""
+
+    inference_service: Annotated[str | None, OrNone] = Field(
+        None, pattern=r"^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$", description="the InferenceService that serves the champion"
+    )
+    namespace: Annotated[str | None, OrNone] = Field(
+        None, description="where it is; by default the namespace of this pod, or of the kubeconfig's context"
+    )
+    url: Annotated[str | None, OrNone] = Field(
+        None, description="of the predictor, for the trial; by default its Service's, which only pods can reach"
+    )
+    timeout_s: float = Field(300.0, gt=0, description="how long new pods may take until all of them serve")
+    lease_s: int = Field(30, ge=1, description="a promotion that shows no sign of life for so long has ended")
+    canary_percent: Annotated[int | None, OrNone] = Field(
+        None, ge=0, le=99, description="try a version in a pod of its own first, with this share of the traffic"
+    )
+    canary_s: float = Field(60.0, ge=0, description="how long that pod serves before the others follow")
+    store_uri: Annotated[str | None, OrNone] = Field(
+        None, description="`storage.uri` as KServe writes it, where that differs: https://... for Azure"
+    )
+
+
 class StorageSettings(Group):
     """Where tables and bundles live."""
 

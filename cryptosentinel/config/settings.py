@@ -20,6 +20,7 @@ from cryptosentinel.config.groups import (
     ForecastSettings,
     GateSettings,
     MarketSettings,
+    RolloutSettings,
     ScheduleSettings,
     ServingSettings,
     StorageSettings,
@@ -47,6 +48,7 @@ class Settings(Group):
     dashboard: DashboardSettings = DashboardSettings()
     alerts: AlertSettings = AlertSettings()
     schedules: ScheduleSettings = ScheduleSettings()
+    rollout: RolloutSettings = RolloutSettings()
     storage: StorageSettings = StorageSettings()
 
     @field_validator("home")
