@@ -23,6 +23,7 @@ from cryptosentinel.config.groups import (
     StorageSettings,
     TrainingSettings,
 )
+from cryptosentinel.config.kubeflow import KubeflowSettings, StepSettings, TolerationSettings
 from cryptosentinel.config.settings import (
     CONFIG_VARIABLE,
     ENV_PREFIX,
@@ -45,12 +46,15 @@ __all__ = [
     "ForecastSettings",
     "GateSettings",
     "IntervalName",
+    "KubeflowSettings",
     "MarketSettings",
     "RolloutSettings",
     "ScheduleSettings",
     "ServingSettings",
     "Settings",
+    "StepSettings",
     "StorageSettings",
+    "TolerationSettings",
     "TrainingSettings",
     "load_settings",
     "parse_assignment",

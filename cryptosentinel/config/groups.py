@@ -189,8 +189,9 @@ class ScheduleSettings(Group):
     feature: str = "0 */5 * * * *"
     training: str = "0 16,46 * * * *"
     inference: str = "0 2-59/5 * * * *"
+    upkeep: str = Field("0 34 * * * *", description="what Kubeflow no longer needs is deleted; for clusters")
 
-    @field_validator("feature", "training", "inference")
+    @field_validator("feature", "training", "inference", "upkeep")
     @classmethod
     def _six_fields(cls, value: str) -> str:
         if len(value.split()) != 6:

@@ -26,6 +26,7 @@ from cryptosentinel.config.groups import (
     StorageSettings,
     TrainingSettings,
 )
+from cryptosentinel.config.kubeflow import KubeflowSettings
 from cryptosentinel.errors import SettingsError
 
 ENV_PREFIX = "CRYPTOSENTINEL_"
@@ -50,6 +51,7 @@ class Settings(Group):
     schedules: ScheduleSettings = ScheduleSettings()
     rollout: RolloutSettings = RolloutSettings()
     storage: StorageSettings = StorageSettings()
+    kubeflow: KubeflowSettings = KubeflowSettings()
 
     @field_validator("home")
     @classmethod
