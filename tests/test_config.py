@@ -264,6 +264,16 @@ def test_public_json_gives_the_settings_back(window_days: int, horizon: int, ass
     assert again.market.coingecko.api_key is None
 
 
+def test_a_mapping_that_is_wrong_as_a_whole_is_named_by_what_was_written_of_it() -> None:
+    with pytest.raises(SettingsError, match=r"'--set kubeflow.secret_env.KEY' .* needs kubeflow.secret"):
+        load(overrides={"kubeflow": {"secret_env": {"KEY": "key"}}})
+
+
+def test_what_is_set_of_a_step_leaves_its_other_defaults() -> None:
+    train = load(overrides={"kubeflow.steps.train.cpu_request": "2"}).kubeflow.steps.train
+    assert (train.cpu_request, train.memory_request, train.timeout_s) == ("2", "1Gi", 3600)
+
+
 def test_an_assignment_is_a_name_and_a_value() -> None:
     assert parse_assignment("training.seed=30") == ("training.seed", "30")
     assert parse_assignment(" market.source = file:a=b.csv ") == ("market.source", "file:a=b.csv")

@@ -26,6 +26,38 @@ class StepSettings(Group):
     timeout_s: int = Field(600, ge=30, description="of the pod, its image's download included")
 
 
+# A step's own defaults are a class's, so that they hold beside what is set of it.
+class _Ingest(StepSettings):
+    timeout_s: int = Field(1200, ge=30, description="the first one fetches the whole history")
+
+
+class _Drift(StepSettings):
+    timeout_s: int = Field(1200, ge=30)
+
+
+class _Train(StepSettings):
+    cpu_request: Cpu = "500m"
+    memory_request: Memory = "1Gi"
+    memory_limit: Annotated[Memory | None, OrNone] = "2Gi"
+    timeout_s: int = Field(3600, ge=30)
+
+
+class _Evaluate(StepSettings):
+    cpu_request: Cpu = "250m"
+    memory_limit: Annotated[Memory | None, OrNone] = "2Gi"
+    timeout_s: int = Field(1800, ge=30)
+
+
+class _Register(StepSettings):
+    timeout_s: int = Field(2400, ge=30, description="it waits for the rollout")
+
+
+class _Prune(StepSettings):
+    cpu_request: Cpu = "50m"
+    memory_request: Memory = "256Mi"
+    memory_limit: Annotated[Memory | None, OrNone] = "512Mi"
+
+
 with warnings.catch_warnings():
     # Abstract classes have a method of this name on their metaclass, where a field cannot hide it.
     warnings.filterwarnings("ignore", 'Field name "register"', UserWarning)
@@ -33,14 +65,14 @@ with warnings.catch_warnings():
     class StepsSettings(Group):
         """Every step's pod."""
 
-        ingest: StepSettings = StepSettings(timeout_s=1200)  # the first one fetches the whole history
+        ingest: _Ingest = _Ingest()
         featurize: StepSettings = StepSettings()
-        drift: StepSettings = StepSettings(timeout_s=1200)
-        train: StepSettings = StepSettings(cpu_request="500m", memory_request="1Gi", memory_limit="2Gi", timeout_s=3600)
-        evaluate: StepSettings = StepSettings(cpu_request="250m", memory_limit="2Gi", timeout_s=1800)
-        register: StepSettings = StepSettings(timeout_s=2400)  # waits for a rollout
+        drift: _Drift = _Drift()
+        train: _Train = _Train()
+        evaluate: _Evaluate = _Evaluate()
+        register: _Register = _Register()
         predict: StepSettings = StepSettings()
-        prune: StepSettings = StepSettings(cpu_request="50m", memory_request="256Mi", memory_limit="512Mi")
+        prune: _Prune = _Prune()
 
 
 class TolerationSettings(Group):

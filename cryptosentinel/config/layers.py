@@ -215,7 +215,10 @@ def _nested(values: Mapping[Name, Any]) -> dict[str, Any]:
 
 def _explain(model: type[BaseModel], problem: Any, given: Mapping[Name, tuple[Layer, Any]]) -> str:
     location = [str(part).lower() for part in problem["loc"]]
-    name = max((name for name in given if [part.lower() for part in name] == location[: len(name)]), key=len)
+    written = {name: [part.lower() for part in name] for name in given}
+    # What is wrong is in a setting, or a whole mapping is, of which each entry was written as a setting of its own.
+    inside = [name for name, parts in written.items() if parts == location[: len(parts)]]
+    name = max(inside, key=len, default=()) or next(n for n, p in written.items() if p[: len(location)] == location)
     layer, value = given[name]
     if value is None or value == "":
         return f"Setting {layer.named(name)} is empty; give it a value or leave it out."
