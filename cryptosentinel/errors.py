@@ -21,6 +21,8 @@
     |-- ServingError                 the predictor failed, or answered something else than a forecast
     |-- RolloutError                 a version was not brought to serve in the cluster
     |   `-- RolledBackError          it was tried and did not serve: what served before serves again
+    |-- KubeflowError                Kubeflow Pipelines refused what was asked of it
+    |   `-- KubeflowUnavailableError it did not answer in time, or not at all
     `-- PipelineError                a pipeline step failed; names the step, the cause and the remedy
 
 Catch the narrowest type that you can act on.
@@ -148,6 +150,14 @@ class RolloutError(CryptoSentinelError):
 
 class RolledBackError(RolloutError):
     """A version was tried in the cluster and did not serve; the service was led back to what served before."""
+
+
+class KubeflowError(CryptoSentinelError):
+    """Kubeflow Pipelines refused what was asked of it, or answered something else."""
+
+
+class KubeflowUnavailableError(KubeflowError):
+    """Kubeflow Pipelines did not answer within its time-outs and retries."""
 
 
 class PipelineError(CryptoSentinelError):

@@ -27,6 +27,7 @@ from cryptosentinel.cli import (
 )
 from cryptosentinel.config import CONFIG_VARIABLE
 from cryptosentinel.errors import UserInputError
+from pipelines.kubeflow import commands
 from pipelines.stopping import Stopping
 
 if TYPE_CHECKING:
@@ -45,8 +46,8 @@ def add_commands(app: typer.Typer) -> None:
     """Adds this package's commands to the command line."""
     app.command()(up)
     app.command()(run)
-    pipelines = typer.Typer(help="Compile the pipelines for Kubeflow.", no_args_is_help=True)
-    pipelines.command("compile")(compile_)
+    pipelines = typer.Typer(help="The pipelines on Kubeflow: compiled, uploaded, scheduled.", no_args_is_help=True)
+    commands.add_commands(pipelines)
     app.add_typer(pipelines, name="pipelines")
 
 
@@ -178,18 +179,3 @@ def _time(text: str) -> datetime:
         return utc(text)
     except ValueError as error:
         raise UserInputError(f"'{text}' is no time.", remedy="Write --as-of 2025-06-01T12:05 (UTC).") from error
-
-
-def compile_(
-    folder: Annotated[Path, typer.Option("--output", help="Where the YAML goes.")] = Path("manifests/pipelines"),
-    as_json: JsonOption = False,
-) -> None:
-    """Compile the pipelines into YAML for Kubeflow Pipelines."""
-    from pipelines.compiling import compile_pipelines
-
-    compiled = compile_pipelines(folder)
-    if as_json:
-        print_json([{"name": c.name, "path": str(c.path), "changed": c.changed} for c in compiled])
-        return
-    for one in compiled:
-        out.print(f"{one.path}: {'written' if one.changed else 'unchanged'}", highlight=False)

@@ -15,7 +15,7 @@ import yaml
 from cryptosentinel.config import TrainingSettings
 from cryptosentinel.errors import UserInputError
 from cryptosentinel.forecasting import part_names
-from pipelines.compiling import compile_pipelines
+from pipelines.kubeflow.compiling import compile_pipelines
 from pipelines.definitions import PARTS
 
 ROOT = Path(__file__).resolve().parents[2]

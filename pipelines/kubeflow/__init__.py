@@ -1,0 +1,1 @@
+"""The pipelines on Kubeflow Pipelines: compiled, uploaded, scheduled, watched and pruned."""
