@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import numpy as np
 from numpy.typing import NDArray
 
-from cryptosentinel.bundle import Manifest
+from cryptosentinel.bundle import Inference, Manifest
 from cryptosentinel.config import ForecastSettings
 from cryptosentinel.market.bars import Interval
 from cryptosentinel.predicting import Answer, Rows, expired_model, stale_features
@@ -20,6 +20,7 @@ Mask = NDArray[np.bool_]
 MAX_ROWS = 10_000
 _HIGHEST = float(np.finfo(np.float32).max)  # models compute in single precision
 CLOSE, FEATURES = "close", "features"
+NUMBERS = ("predicted_price", "log_return", "sigma", "p_up", "confidence", "dissimilarity")
 
 
 class SpecMismatch(InvalidInput):
@@ -115,6 +116,19 @@ def checked_rows(
     assert volatility is not None
     _check((volatility >= 0) & (volatility < np.inf), manifest.scale_feature, "must be a finite number from 0 on")
     return Rows(close=close, volatility=volatility, features=features, spec_hash=manifest.spec_hash)
+
+
+def refuse_not_finite(inference: Inference) -> None:
+    """Refuses rows that were in order one by one, and together have no forecast.
+
+    Raises:
+        InvalidInput: a number in a forecast is not finite.
+    """
+    numbers = [*(getattr(inference, name) for name in NUMBERS), *inference.quantiles.T, *inference.by_model.values()]
+    finite = np.isfinite(numbers).all(axis=0)
+    if not finite.all():
+        row = int(np.argmin(finite))
+        raise InvalidInput(f"Row {row} has no finite forecast: its values are far from any market's. Check them.")
 
 
 def number_of(value: object) -> float:

@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from serving._kserve import InferenceVerb, Model, ModelNotReady
+from serving._kserve import InferenceVerb, Model
 from serving.dataplane import ForecastDataPlane
 from serving.v2_requests import request_of_binary, request_of_json
 
@@ -28,19 +28,19 @@ def with_inference(app: FastAPI, dataplane: ForecastDataPlane) -> ASGIApp:
     """The app behind the three routes, which still describe themselves in its OpenAPI, with its answers to errors."""
 
     async def predict(request: Request) -> Response:
-        model, name = await _model(request, dataplane)
+        name, model = _asked(request, dataplane)
         payload, attributes = dataplane.decode(await request.body(), request.headers)
         response, _ = await model(payload)
         return _answer(dataplane.encode(name, response, request.headers, attributes))
 
     async def explain(request: Request) -> Response:
-        model, name = await _model(request, dataplane)
+        name, model = _asked(request, dataplane)
         payload, attributes = dataplane.decode(await request.body(), request.headers)
         response, _ = await model(payload, verb=InferenceVerb.EXPLAIN)
         return _answer(dataplane.encode(name, response, request.headers, attributes))
 
     async def infer(request: Request) -> Response:
-        model, name = await _model(request, dataplane)
+        name, model = _asked(request, dataplane)
         body, length = await request.body(), request.headers.get(_JSON_LENGTH)
         response, _ = await model(
             request_of_json(body, name) if length is None else request_of_binary(body, length, name)
@@ -60,12 +60,10 @@ class _Route(Route):
         await super().handle(scope, receive, send)
 
 
-async def _model(request: Request, dataplane: ForecastDataPlane) -> tuple[Model, str]:
-    """The model that is asked, and its name."""
+def _asked(request: Request, dataplane: ForecastDataPlane) -> tuple[str, Model]:
+    """The model that is asked. One that is not ready says so itself."""
     name = request.path_params["model_name"]
-    if not await dataplane.model_ready(name, True):
-        raise ModelNotReady(name)
-    return dataplane.get_model_from_registry(name), name
+    return name, dataplane.get_model_from_registry(name)
 
 
 def _answer(encoded: tuple[Any, dict[str, str]]) -> Response:

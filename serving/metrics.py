@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
 from fastapi import Request, Response
 from prometheus_client import REGISTRY, Counter, Gauge, Histogram, exposition, multiprocess
 from prometheus_client.core import GaugeMetricFamily
@@ -81,7 +82,7 @@ def count_rows(reply: Reply) -> None:
     """Rows were answered."""
     ROWS.inc(len(reply.abstained))
     for counter, rows in ((ABSTAINED_ROWS, reply.abstained), (OUTLYING_ROWS, reply.answer.inference.outlying)):
-        if count := int(rows.sum()):
+        if count := int(np.count_nonzero(rows)):
             counter.inc(count)
 
 

@@ -7,6 +7,7 @@ mixes two bundles.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -20,12 +21,11 @@ from serving._kserve import (
     InferenceVerb,
     InferRequest,
     InferResponse,
-    InvalidInput,
     Model,
     ModelNotReady,
     get_labels,
 )
-from serving.asked import MAX_ROWS, Asked, Reply, utc_now
+from serving.asked import MAX_ROWS, Asked, Reply, refuse_not_finite, utc_now
 from serving.bars import MAX_BARS, bars_needed
 from serving.batching import Batches
 from serving.bundles import Served
@@ -33,7 +33,6 @@ from serving.handover import ExplanationsOffError, Handover, split_request
 from serving.info import ModelInfo
 from serving.instances import INSTANCES, asked_of_payload, predictions_of
 from serving.metrics import SWAPS, count_rows
-from serving.tensors import NUMBERS
 from serving.timeseries import Forecast, asked_of_forecast, forecast_response
 from serving.tracing import span
 from serving.v2 import V2Form
@@ -137,8 +136,11 @@ class ForecastModel(Model):
         if verb is not InferenceVerb.PREDICT:
             answered: tuple[Any, dict[str, str]] = await super().__call__(body, headers, verb)
             return answered
-        with self._seconds.time():
+        began = time.perf_counter()
+        try:
             return await self.predict(body), {}
+        finally:
+            self._seconds.observe(time.perf_counter() - began)
 
     async def predict(
         self,
@@ -159,7 +161,7 @@ class ForecastModel(Model):
         over_grpc = isinstance(payload, InferRequest) and payload.from_grpc
         with span("infer"):
             answer = await self._batches[over_grpc].answer(current.served, asked.rows)
-        return self._written(current, payload, asked, _finite(answer))
+        return self._written(current, payload, asked, answer)
 
     async def explain(
         self,
@@ -195,13 +197,19 @@ class ForecastModel(Model):
 
     def _respond(self, current: _Current, payload: Any) -> InferResponse | dict[str, Any]:
         asked = self._asked(current, payload)
-        return self._written(current, payload, asked, _answer(current.served, asked.rows))
+        with span("infer"):
+            answer = _inferred(current.served, asked.rows)
+        return self._written(current, payload, asked, answer)
 
     def _written(self, current: _Current, payload: Any, asked: Asked, answer: Answer) -> InferResponse | dict[str, Any]:
         reply = self._reply(asked, answer)
         if isinstance(payload, InferRequest):
-            return current.form.response(payload, reply)
-        return predictions_of(reply, current.served.bundle.manifest)
+            written: InferResponse | dict[str, Any] = current.form.response(payload, reply)
+        else:
+            refuse_not_finite(answer.inference)
+            written = predictions_of(reply, current.served.bundle.manifest)
+        count_rows(reply)
+        return written
 
     def _rows_to_explain(self, current: _Current, payload: Any) -> tuple[Rows, bool]:
         """The rows, for which there is a forecast, and whether LIME is asked for."""
@@ -220,12 +228,11 @@ class ForecastModel(Model):
         manifest, now = served.bundle.manifest, self._clock()
         asked = asked_of_forecast(request, manifest, now=now)
         reply = self._reply(asked, _answer(served, asked.rows))
+        count_rows(reply)
         return forecast_response(request, reply, manifest, now=now)
 
     def _reply(self, asked: Asked, answer: Answer) -> Reply:
-        reply = Reply.to(asked, answer, self._forecast, now=self._clock())
-        count_rows(reply)
-        return reply
+        return Reply.to(asked, answer, self._forecast, now=self._clock())
 
 
 def _row_count(payload: Any) -> int:
@@ -240,24 +247,11 @@ def _row_count(payload: Any) -> int:
 
 def _answer(served: Served, rows: Rows) -> Answer:
     with span("infer"):
-        return _finite(_inferred(served, rows))
+        answer = _inferred(served, rows)
+    refuse_not_finite(answer.inference)
+    return answer
 
 
 def _inferred(served: Served, rows: Rows) -> Answer:
     with np.errstate(over="ignore", invalid="ignore"):
         return answer_with(served.bundle, served.version, rows)
-
-
-def _finite(answer: Answer) -> Answer:
-    """The answer.
-
-    Raises:
-        InvalidInput: a number in it is not finite.
-    """
-    inference = answer.inference
-    numbers = [*(getattr(inference, name) for name in NUMBERS), *inference.quantiles.T, *inference.by_model.values()]
-    finite = np.isfinite(numbers).all(axis=0)
-    if not finite.all():
-        row = int(np.argmin(finite))
-        raise InvalidInput(f"Row {row} has no finite forecast: its values are far from any market's. Check them.")
-    return answer

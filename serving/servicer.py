@@ -14,7 +14,6 @@ from serving._kserve import (
     DESCRIPTOR,
     DataPlane,
     InferenceServicer,
-    InferRequest,
     InvalidInput,
     ModelInferRequest,
     ModelInferResponse,
@@ -26,6 +25,7 @@ from serving._kserve import (
 )
 from serving.admission import RETRY_AFTER_S, Admission, request_id_of
 from serving.logs import RequestLog, request_id
+from serving.v2_requests import request_of_message
 
 SERVICE = DESCRIPTOR.services_by_name["GRPCInferenceService"]
 _INFER = f"/{SERVICE.full_name}/ModelInfer"
@@ -71,8 +71,8 @@ class ForecastServicer(InferenceServicer):
 
     async def ModelInfer(self, request: ModelInferRequest, context: object) -> ModelInferResponse:  # noqa: ARG002, N802
         """Called by gRPC. A call's metadata are for no model of ours."""
-        self.validate_grpc_request(request)
-        response, _ = await self._data_plane.infer(request.model_name, InferRequest.from_grpc(request))
+        model = self._data_plane.get_model_from_registry(request.model_name)
+        response, _ = await model(request_of_message(request))
         return response.to_grpc()
 
     async def _answer(self, method: Callable[..., Awaitable[Any]], name: str, request: Any, context: Any) -> Any:

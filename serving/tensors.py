@@ -20,7 +20,7 @@ from cryptosentinel.errors import ServingError
 from cryptosentinel.features import SCALE_FEATURE
 from cryptosentinel.predicting import Answer, Rows
 from serving._kserve import InferInput, InferOutput, InferRequest, InferResponse, to_http_parameters
-from serving.asked import CLOSE, FEATURES, Array
+from serving.asked import CLOSE, FEATURES, NUMBERS, Array
 from serving.bars import VALUES
 
 BAR_TIMESTAMP = "bar_timestamp"
@@ -34,7 +34,6 @@ BUNDLE_VERSION, DATA_END, ABSTENTION, MADE_AT, TARGET_AT = (
     "target_at",
 )
 CANDIDATE_PRICE = "price_"
-NUMBERS = ("predicted_price", "log_return", "sigma", "p_up", "confidence", "dissimilarity")
 QUANTILES, OUTLYING = "quantiles", "outlying"
 FLAGS = ("abstained", "stale")  # what is said of a row, beside what the bundle answers
 INTERVALS = ("lower_80", "upper_80", "lower_95", "upper_95")

@@ -7,44 +7,36 @@ several times, which takes longer than the forecast; here each is converted once
 from __future__ import annotations
 
 import math
-import struct
-import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from functools import cached_property, lru_cache, partial
+from functools import lru_cache, partial
 from itertools import chain
 from typing import Any
 
 import numpy as np
-import orjson
 from numpy.typing import NDArray
 
 from cryptosentinel.bundle import Manifest
 from serving._kserve import (
     InferInput,
-    InferOutput,
     InferRequest,
-    InferResponse,
     InvalidInput,
-    ModelInferResponse,
+    RequestedOutput,
     to_http_parameters,
 )
-from serving.asked import CLOSE, FEATURES, MAX_ROWS, Asked, Reply, check_text, checked_rows, shown
+from serving.asked import CLOSE, FEATURES, MAX_ROWS, Asked, Reply, check_text, checked_rows, refuse_not_finite, shown
 from serving.bars import MAX_BARS, VALUES, Series, rows_of_bars
 from serving.tensors import (
     ABSTENTION,
     BAR_TENSORS,
     BAR_TIMESTAMP,
     BUNDLE_VERSION,
-    CANDIDATE_PRICE,
     DATA_END,
-    FLAGS,
     INTERVAL,
     INTERVALS,
     MADE_AT,
     NAMES,
     NUMBERS,
-    OUTLYING,
     QUANTILES,
     SPEC_HASH,
     TARGET_AT,
@@ -52,10 +44,10 @@ from serving.tensors import (
     input_tensors,
     output_tensors,
 )
+from serving.v2_answers import NUMBER, ArrayResponse, Frame
 
 _BARS = {tensor.name for tensor in BAR_TENSORS}
 _DTYPES = {"FP64": np.dtype(np.float64), "INT64": np.dtype(np.int64)}
-_GRPC_FIELDS = {"FP64": "fp64_contents", "BOOL": "bool_contents", "BYTES": "bytes_contents"}
 
 
 class V2Form:
@@ -71,7 +63,7 @@ class V2Form:
         self.outputs = output_tensors(manifest)
         self._named = {tensor.name: tensor for tensor in self.outputs}
         self._manifest = manifest
-        self._message = lru_cache(maxsize=8)(self._new_message)
+        self._frame = lru_cache(maxsize=8)(self._new_frame)
         self._pairs = ({CLOSE, FEATURES}, {CLOSE, manifest.scale_feature})
         self._told = {name: getattr(manifest, name) for name in ("champion", "asset", "currency", "interval")} | {
             "horizon_bars": manifest.horizon_bars,
@@ -107,45 +99,39 @@ class V2Form:
         """The response that carries a reply.
 
         Raises:
-            InvalidInput: the request wants an output that does not exist.
+            InvalidInput: the request wants an output that does not exist, or a number is not finite.
         """
-        answer, inference = reply.answer, reply.answer.inference
-        arrays: dict[str, NDArray[Any]] = {
-            **{name: getattr(inference, name) for name in (*NUMBERS, *INTERVALS, QUANTILES, OUTLYING)},
-            **{name: getattr(reply, name) for name in FLAGS},
-            **{name: getattr(inference, name) for name in NAMES},
-            **{CANDIDATE_PRICE + name: price for name, price in inference.by_model.items()},
-        }
-        wanted = request.request_outputs
-        if wanted and (unknown := {output.name for output in wanted} - arrays.keys()):
-            raise InvalidInput(f"There is no output {shown(min(unknown))}. There are: {', '.join(arrays)}.")
-        parameters = {
-            BUNDLE_VERSION: answer.bundle_version,
-            DATA_END: answer.data_end.isoformat() if answer.data_end else "",
-            **self._told,
-            ABSTENTION: reply.abstention,
-        }
+        answer, inference, binary = reply.answer, reply.answer.inference, request.use_binary_outputs
+        numbers = [getattr(inference, name) for name in (*NUMBERS, *INTERVALS, QUANTILES)]
+        prices = inference.by_model.values()
+        flat = np.concatenate([*numbers, *prices], axis=None)  # each form of an answer is cut from it
+        if not np.logical_and.reduce(np.isfinite(flat)):
+            refuse_not_finite(inference)
+        flags = (inference.outlying, reply.abstained, reply.stale)
+        arrays = (*numbers, *flags, *(getattr(inference, name) for name in NAMES), *prices)
+        tensors = [(tensor, values, binary) for tensor, values in zip(self.outputs, arrays, strict=True)]
+        if wanted := request.request_outputs:
+            tensors = _only(wanted, tensors)
+            flat = np.concatenate([np.empty(0), *(a for t, a, _ in tensors if t.datatype == NUMBER)], axis=None)
+        data_end = answer.data_end.isoformat() if answer.data_end else ""
+        common = (answer.bundle_version, data_end, reply.abstention)
+        parameters = self._parameters(*common)
         if reply.made_at is not None:  # of the one row that bars are
             parameters[MADE_AT] = reply.made_at[0].isoformat()
             parameters[TARGET_AT] = reply.target_at(self._manifest)[0].isoformat()
-        if wanted:  # None: all, and none of them by itself as binary or not
-            arrays = {output.name: arrays[output.name] for output in wanted}
-        binary = {output.name: bool(output.binary_data) for output in wanted or ()}
-        tensors = [
-            (self._named[name], values, binary.get(name, request.use_binary_outputs)) for name, values in arrays.items()
-        ]
-        message = partial(self._message, len(reply.stale), tuple(arrays), answer.bundle_version)
-        return ArrayResponse(request, tensors, str(answer.bundle_version), parameters, message)
+        names = tuple(tensor.name for tensor, *_ in tensors) if wanted else ()
+        frame = partial(self._frame, names, len(reply.stale), *common)
+        return ArrayResponse(request, tensors, flat, str(answer.bundle_version), parameters, frame)
 
-    def _new_message(self, rows: int, names: tuple[str, ...], version: int) -> ModelInferResponse:
-        """What gRPC answers for so many rows of these tensors have in common: a copy is made faster than a new one."""
-        message = ModelInferResponse(model_version=str(version))
-        for name in names:
-            tensor = self._named[name]
-            message.outputs.add(name=name, datatype=tensor.datatype, shape=(rows, *tensor.shape[1:]))
-        for name, value in {BUNDLE_VERSION: version, **self._told}.items():
-            _set_parameter(message, name, value)
-        return message
+    def _parameters(self, version: int, data_end: str, abstention: str) -> dict[str, Any]:
+        return {BUNDLE_VERSION: version, DATA_END: data_end, **self._told, ABSTENTION: abstention}
+
+    def _new_frame(
+        self, names: tuple[str, ...], rows: int, version: int, data_end: str, abstention: str, raw: bool
+    ) -> Frame:
+        """Of answers with these tensors; of all where none is named."""
+        tensors = [self._named[name] for name in names] if names else self.outputs
+        return Frame.of(tensors, rows, str(version), self._parameters(version, data_end, abstention), raw=raw)
 
     def _asked_of_bars(self, given: dict[str, NDArray[Any]], interval: object, *, now: datetime) -> Asked:
         counts = {name: len(values) for name, values in given.items()}
@@ -163,78 +149,18 @@ class V2Form:
         )
 
 
-class ArrayResponse(InferResponse):
-    """KServe's, written from arrays.
+def _only(
+    wanted: list[RequestedOutput], tensors: list[tuple[Tensor, NDArray[Any], bool]]
+) -> list[tuple[Tensor, NDArray[Any], bool]]:
+    """The tensors that a request wants, in its order and form.
 
-    Args:
-        request: that it answers.
-        tensors: what each output is, its values, and whether REST sends it in binary.
-        version: of the model.
-        parameters: of the answer.
-        message: makes a gRPC answer that lacks only what is this one's own.
+    Raises:
+        InvalidInput: one of them does not exist.
     """
-
-    def __init__(
-        self,
-        request: InferRequest,
-        tensors: list[tuple[Tensor, NDArray[Any], bool]],
-        version: str,
-        parameters: dict[str, Any],
-        message: Callable[[], ModelInferResponse],
-    ) -> None:
-        super().__init__(
-            request.id or str(uuid.uuid4()), request.model_name, [], version, None, request.from_grpc, parameters
-        )
-        del self.outputs  # made when asked for
-        self._raw = request.use_binary_outputs
-        self._tensors = tensors
-        self._message = message
-
-    @cached_property
-    def outputs(self) -> list[InferOutput]:
-        """As KServe's, for whoever wants to look at them."""
-        return [InferOutput(tensor.name, list(a.shape), tensor.datatype, a) for tensor, a, _ in self._tensors]
-
-    def to_rest(self) -> tuple[bytes | dict[str, Any], int | None]:
-        """As KServe's: a dictionary for JSON, or JSON followed by binary tensors and the JSON's length."""
-        outputs, raw = [], []
-        for (name, datatype, _), values, binary in self._tensors:
-            told: dict[str, Any] = {"name": name, "shape": values.shape, "datatype": datatype}
-            if binary:
-                raw.append(_raw(values))
-                told["parameters"] = {"binary_data_size": len(raw[-1])}
-            else:
-                told["data"] = values.ravel().tolist()
-            outputs.append(told)
-        answer = {
-            "id": self.id,
-            "model_name": self.model_name,
-            "model_version": self.model_version,
-            "outputs": outputs,
-            "parameters": self.parameters,
-        }
-        if not raw:
-            return answer, None
-        head = orjson.dumps(answer)
-        return b"".join((head, *raw)), len(head)
-
-    def to_grpc(self) -> ModelInferResponse:
-        """As KServe's: binary tensors where the request's were, else one list a tensor."""
-        message = ModelInferResponse()
-        message.CopyFrom(self._message())
-        message.id, message.model_name = self.id, self.model_name
-        if self._raw:
-            message.raw_output_contents.extend([_raw(values) for _, values, _ in self._tensors])
-        else:
-            for told, ((_, datatype, _), values, _) in zip(message.outputs, self._tensors, strict=True):
-                flat = values.ravel().tolist()
-                if datatype == "BYTES":
-                    flat = [text.encode() for text in flat]
-                getattr(told.contents, _GRPC_FIELDS[datatype]).extend(flat)
-        for name in (DATA_END, ABSTENTION, MADE_AT, TARGET_AT):
-            if name in self.parameters:
-                _set_parameter(message, name, self.parameters[name])
-        return message
+    named = {tensor.name: (tensor, values) for tensor, values, _ in tensors}
+    if unknown := {output.name for output in wanted} - named.keys():
+        raise InvalidInput(f"There is no output {shown(min(unknown))}. There are: {', '.join(named)}.")
+    return [(*named[output.name], bool(output.binary_data)) for output in {o.name: o for o in wanted}.values()]
 
 
 def _values(sent: InferInput, tensor: Tensor) -> NDArray[Any]:
@@ -269,19 +195,20 @@ def _wanted(tensor: Tensor) -> str:
     return f"[{what}" + "".join(f", {size}" for size in tensor.shape[1:]) + "]"
 
 
-def _from_list(data: list[Any], shape: Sequence[int], datatype: str) -> NDArray[Any]:
-    """An array of a list, flat or nested as V2 allows.
+def _from_list(data: Sequence[Any], shape: Sequence[int], datatype: str) -> NDArray[Any]:
+    """An array of a list, flat or nested as V2 allows, or of gRPC's numbers, which are of the datatype already.
 
     NumPy is only given numbers, and as many as fit: a list of texts, one of them long, would fill all memory.
     """
+    if not isinstance(data, list):
+        return np.fromiter(data, _DTYPES[datatype]).reshape(_filled(shape, len(data)))
     types = set(map(type, data))
     if types == {list} and len(shape) == 2:
         if len(data) != shape[0] or any(len(row) != shape[1] for row in data):
             raise ValueError("its rows are not all as long as that")
         data = list(chain.from_iterable(data))
         types = set(map(type, data))
-    if len(data) != math.prod(shape):
-        raise ValueError(f"there are {len(data)}")
+    _filled(shape, len(data))
     if not types <= {int, float}:
         raise TypeError("null, text, booleans or lists")
     if datatype == "INT64" and types != {int}:
@@ -289,14 +216,7 @@ def _from_list(data: list[Any], shape: Sequence[int], datatype: str) -> NDArray[
     return np.array(data, dtype=_DTYPES[datatype]).reshape(shape)
 
 
-def _set_parameter(message: ModelInferResponse, name: str, value: str | int | bool) -> None:
-    field = {str: "string_param", int: "int64_param", bool: "bool_param"}[type(value)]
-    setattr(message.parameters[name], field, value)
-
-
-def _raw(values: NDArray[Any]) -> bytes:
-    """A tensor's bytes: numbers in C order, texts each behind its length."""
-    if values.dtype.kind != "U":
-        return values.tobytes()
-    texts = [text.encode() for text in values.ravel().tolist()]
-    return b"".join(struct.pack("<I", len(text)) + text for text in texts)
+def _filled(shape: Sequence[int], count: int) -> Sequence[int]:
+    if count != math.prod(shape):
+        raise ValueError(f"there are {count}")
+    return shape

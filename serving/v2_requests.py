@@ -1,4 +1,4 @@
-"""From the bytes of a V2 request over REST, as JSON or as JSON and binary tensors, to KServe's `InferRequest`."""
+"""From a V2 request as it came, JSON, JSON and binary tensors, or a gRPC message, to KServe's `InferRequest`."""
 
 from __future__ import annotations
 
@@ -8,9 +8,20 @@ from typing import Any
 import orjson
 from pydantic import ValidationError
 
-from serving._kserve import InferenceRequest, InferRequest, InvalidInput
+from serving._kserve import (
+    InferenceRequest,
+    InferenceServicer,
+    InferInput,
+    InferRequest,
+    InvalidInput,
+    ModelInferRequest,
+    RequestedOutput,
+)
 from serving.asked import shown
 from serving.dataplane import first_of
+
+# Where a message has the numbers of those datatypes that we take; of others none are read.
+_FIELDS, _NO_FIELD = {"FP64": "fp64_contents", "INT64": "int64_contents"}, "bytes_contents"
 
 
 def request_of_json(body: bytes, model_name: str) -> InferRequest:
@@ -59,6 +70,23 @@ def request_of_binary(body: bytes, json_length: str, model_name: str) -> InferRe
         tensor.data, tensor._raw_data = None, body[at : at + size]  # as KServe's own `from_bytes` does
         at += size
     return request
+
+
+def request_of_message(message: ModelInferRequest) -> InferRequest:
+    """A gRPC request, whose numbers stay in the message until they are read.
+
+    Raises:
+        InvalidInput: its tensors hold values both in themselves and apart from them, or not as many as it has.
+    """
+    InferenceServicer.validate_grpc_request(message)
+    inputs = [
+        InferInput(sent.name, sent.shape, sent.datatype, getattr(sent.contents, _FIELDS.get(sent.datatype, _NO_FIELD)))
+        for sent in message.inputs
+    ]
+    wanted = [RequestedOutput(output.name) for output in message.outputs]
+    return InferRequest(
+        message.model_name, inputs, message.id, message.raw_input_contents, True, message.parameters, wanted or None
+    )
 
 
 def _request_of(sent: Any, model_name: str) -> InferRequest:

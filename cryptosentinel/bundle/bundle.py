@@ -63,7 +63,7 @@ class Bundle:
         self._outputs = [] if session is None else [output.name for output in session.get_outputs()]
         self._candidates = manifest.candidates
         self._weights = np.array([manifest.blend.get(name, 0.0) for name in self._candidates])
-        self._standardised = [models[name].target == "standardised" for name in self._candidates]
+        self._standardised = np.array([[models[name].target == "standardised"] for name in self._candidates])
         self._volatility_models = [name for name, entry in models.items() if entry.target == "log_volatility"]
         self._regimes = np.array([*manifest.regimes, UNKNOWN_REGIME])
         self._champions = np.array([RANDOM_WALK, manifest.champion])
@@ -177,13 +177,9 @@ class Bundle:
 
     def _returns(self, raw: dict[str, NDArray[Any]], scale: Array) -> Array:
         """Each candidate's log return, shape (candidates, n)."""
-        returns = np.zeros((len(self._candidates), len(scale)))
-        for row, name, standardised in zip(returns, self._candidates, self._standardised, strict=True):
-            if name != RANDOM_WALK:
-                row[:] = raw[name].reshape(-1)
-            if standardised:
-                np.multiply(row, scale, out=row)
-        return returns
+        still = np.zeros((len(scale), 1))
+        said: Array = np.concatenate([raw.get(name, still) for name in self._candidates], axis=1, dtype=np.float64).T
+        return np.where(self._standardised, said * scale, said)
 
     def _spread(
         self, rows: NDArray[np.float32], raw: dict[str, NDArray[Any]], scale: Array, cold: Mask | None
@@ -191,10 +187,8 @@ class Bundle:
         """Sigma, dissimilarity, and which rows are outlying; `cold` are the rows that are not warm, if any."""
         sigma = scale
         if self._volatility_models:
-            total = np.zeros(len(scale))
-            for name in self._volatility_models:
-                total += raw[name].reshape(-1)
-            sigma = np.exp(total / len(self._volatility_models))
+            said = np.concatenate([raw[name] for name in self._volatility_models], axis=1, dtype=np.float64)
+            sigma = np.exp(np.add.reduce(said, axis=1) / len(self._volatility_models))
             if cold is not None:
                 sigma[cold] = scale[cold]
         if self.domain is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 
 from cryptosentinel.config import ForecastSettings
 
@@ -56,6 +57,11 @@ def expired_model(data_end: datetime | None, settings: ForecastSettings, *, now:
 
 
 def _in_words(seconds: float) -> str:
+    return _whole_in_words(int(seconds))
+
+
+@lru_cache(maxsize=64)  # a server says it with every answer
+def _whole_in_words(seconds: int) -> str:
     """In the largest unit of which there are two or more, to a tenth: `14.4 minutes`, `46 days`."""
     unit, size = next(
         ((unit, size) for unit, size in (("days", 86_400), ("hours", 3_600), ("minutes", 60)) if seconds >= 2 * size),
