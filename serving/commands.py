@@ -21,6 +21,7 @@ from cryptosentinel.cli import (
     say_if_simulated,
 )
 from cryptosentinel.config import Settings
+from serving.rollout.commands import rollout
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 def add_commands(app: typer.Typer) -> None:
     """Adds this package's commands to the command line."""
-    for command in (serve, forecast, explain):
+    for command in (serve, forecast, explain, rollout):
         app.command()(command)
 
 

@@ -15,6 +15,7 @@ class ModelInfo(BaseModel):
     Attributes:
         model_name: the model's name in URLs.
         bundle_version: its version in the registry; -1 where it was never registered.
+        digest: sha256 of its manifest, which names every file's; empty where the server is of an earlier release.
         features: what the input tensor `features` holds, in order.
         scale_feature: the input that may be sent in its place.
         candidates: the models whose prices are answered as `price_<candidate>`.
@@ -30,6 +31,7 @@ class ModelInfo(BaseModel):
 
     model_name: str
     bundle_version: int
+    digest: str = ""
     champion: str
     asset: str
     currency: str
@@ -49,12 +51,15 @@ class ModelInfo(BaseModel):
     max_bars: int = 0
 
     @classmethod
-    def of(cls, manifest: Manifest, *, model_name: str, bundle_version: int, **limits: int | None) -> ModelInfo:
+    def of(
+        cls, manifest: Manifest, *, model_name: str, bundle_version: int, digest: str, **limits: int | None
+    ) -> ModelInfo:
         """What there is to say about a bundle; `limits` are `max_rows`, `max_bars` and `warm_up_bars`."""
-        own = {"model_name", "bundle_version", "candidates", "probabilities", "data_end", *limits}
+        own = {"model_name", "bundle_version", "digest", "candidates", "probabilities", "data_end", *limits}
         return cls(
             model_name=model_name,
             bundle_version=bundle_version,
+            digest=digest,
             candidates=manifest.candidates,
             probabilities=list(PROBABILITIES),
             data_end=manifest.data_end,

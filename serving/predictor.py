@@ -124,6 +124,7 @@ class ForecastModel(Model):
             served.bundle.manifest,
             model_name=self.name,
             bundle_version=served.version,
+            digest=served.digest,
             max_rows=MAX_ROWS,
             max_bars=MAX_BARS,
             warm_up_bars=bars_needed(served.bundle.manifest),

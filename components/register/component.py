@@ -16,7 +16,7 @@ def register(
     card: dsl.Output[dsl.Markdown],
     metrics: dsl.Output[dsl.Metrics],
 ) -> NamedTuple("Outputs", [("version", int), ("promoted", bool)]):
-    """Assembles the bundle, registers it, and moves the champion alias if the gate lets it."""
+    """Assembles the bundle and registers it; if the gate lets it, it comes to serve, and the champion alias moves."""
     from pathlib import Path
     from tempfile import TemporaryDirectory
 
@@ -29,6 +29,7 @@ def register(
         past_verdicts,
         register_bundle,
     )
+    from serving.rollout import promoter
 
     with step("register", settings, as_of) as workspace, TemporaryDirectory() as folder:
         measured = Evaluation.model_validate_json(Path(evaluation.path).read_text(encoding="utf-8"))
@@ -46,7 +47,7 @@ def register(
             simulated=workspace.source.simulated,
         )
         workspace.champion()  # version 0 first, on a store that has never seen one
-        registered, promoted = register_bundle(registry, bundle)
+        registered, promoted = register_bundle(registry, bundle, promoter(workspace))
         write_text(card, (bundle.path / "MODEL_CARD.md").read_text(encoding="utf-8"))
         log_metrics(metrics, {"version": registered.version, "promoted": float(promoted)})
         log_metrics(metrics, {f"gate_{name}": value for name, value in gate.figures.items()})

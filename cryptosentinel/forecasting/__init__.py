@@ -9,7 +9,7 @@ from cryptosentinel.forecasting.evaluation import Evaluation, evaluate, league_t
 from cryptosentinel.forecasting.gate import judge
 from cryptosentinel.forecasting.looks import next_look, past_verdicts
 from cryptosentinel.forecasting.online import SETTLED_COLUMNS, Adjusted, Settled, calibrate, calibrate_rows
-from cryptosentinel.forecasting.registration import register_bundle
+from cryptosentinel.forecasting.registration import Promote, register_bundle, settle_verdicts
 from cryptosentinel.forecasting.training import Part, part_names, train_part
 from cryptosentinel.forecasting.unseen import read_unseen
 
@@ -21,6 +21,7 @@ __all__ = [
     "Dataset",
     "Evaluation",
     "Part",
+    "Promote",
     "Settled",
     "Snapshot",
     "assemble_bundle",
@@ -39,6 +40,7 @@ __all__ = [
     "past_verdicts",
     "read_unseen",
     "register_bundle",
+    "settle_verdicts",
     "take_snapshot",
     "train_part",
 ]

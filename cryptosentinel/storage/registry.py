@@ -1,6 +1,7 @@
 """The model registry: bundles as folders of files, their versions and the champion as rows of Delta tables.
 
-A bundle is any folder with a `manifest.json`; what that says is not the registry's business. A version exists once
+A bundle is any folder with a `manifest.json`; what that says is not the registry's business. Beside its files the
+registry puts `registered.json`, for whoever is given the folder alone, as KServe's pods are. A version exists once
 its row does, and the row is written after the last file, so a registration that is killed leaves files that nothing
 refers to (`maintain` removes them) and never half a version.
 """
@@ -26,6 +27,7 @@ from cryptosentinel.storage.protocols import RegisteredModel
 from cryptosentinel.storage.schemas import ALIASES, VERSIONS
 
 MANIFEST = "manifest.json"
+REGISTERED = "registered.json"
 _CHAMPION = "champion"
 # Fetched copies that stay in a folder of them.
 KEPT_COPIES = 3
@@ -168,6 +170,7 @@ class DeltaModelRegistry:
         files = Files(self._root, self._options)
         for path in sorted(path for path in bundle.rglob("*") if path.is_file()):
             files.upload(path, f"bundles/{folder}/{path.relative_to(bundle).as_posix()}")
+        files.write(f"bundles/{folder}/{REGISTERED}", json.dumps({"version": number}).encode())
         row = {
             "version": number,
             "folder": folder,

@@ -26,6 +26,7 @@ from tests.storage.builders import (
     bars,
     bundle,
     contents,
+    contents_as,
     features,
     forecasts,
     open_delta,
@@ -205,7 +206,7 @@ class TestModelRegistry:
     def test_a_bundle_comes_back_as_it_was_registered(self, registry, tmp_path):
         made = bundle(tmp_path / "made")
         registry.register(made, metrics={}, verdict="")
-        assert contents(registry.fetch(0, tmp_path / "into")) == contents(made)
+        assert contents(registry.fetch(0, tmp_path / "into")) == contents_as(0, made)
 
     def test_a_fetched_copy_is_reused_and_a_damaged_one_replaced(self, registry, tmp_path):
         registry.register(bundle(tmp_path / "made"), metrics={}, verdict="")
@@ -214,7 +215,7 @@ class TestModelRegistry:
         assert registry.fetch(0, tmp_path / "into") == copy
         assert (copy / "inference.onnx").stat().st_mtime_ns == before
         (copy / "manifest.json").write_text("{}")
-        assert contents(registry.fetch(0, tmp_path / "into")) == contents(tmp_path / "made")
+        assert contents(registry.fetch(0, tmp_path / "into")) == contents_as(0, tmp_path / "made")
         assert [path.name for path in (tmp_path / "into").iterdir()] == [copy.name]
 
     def test_of_many_fetched_copies_the_newest_few_stay_and_what_was_just_fetched(self, registry, tmp_path):
@@ -222,7 +223,7 @@ class TestModelRegistry:
             registry.register(bundle(tmp_path / f"made{version}", f"content {version}"), metrics={}, verdict="")
             registry.fetch(version, tmp_path / "into")
         again = registry.fetch(2, tmp_path / "into")
-        assert contents(again) == contents(tmp_path / "made2")
+        assert contents(again) == contents_as(2, tmp_path / "made2")
         kept = {path.name.partition("-")[0] for path in (tmp_path / "into").iterdir()}
         assert {"v2", "v10", "v11"} <= kept
         assert len(kept) <= 4
@@ -247,7 +248,7 @@ class TestModelRegistry:
         amended = registry.amend(1, verdict="it's overtaken")
         assert amended == replace(before[1], verdict="it's overtaken")
         assert registry.versions() == [before[0], amended, before[2]]
-        assert contents(registry.fetch(1, tmp_path / "into")) == contents(tmp_path / "b")
+        assert contents(registry.fetch(1, tmp_path / "into")) == contents_as(1, tmp_path / "b")
 
     def test_version_zero_is_champion_until_another_is_promoted(self, registry, tmp_path):
         assert registry.champion() is None

@@ -91,3 +91,8 @@ def bundle(folder: Path, content: str = "one") -> Path:
 
 def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def contents_as(version: int, folder: Path) -> dict[str, bytes]:
+    """A bundle folder's files as the registry keeps them: with a note of the version."""
+    return contents(folder) | {"registered.json": json.dumps({"version": version}).encode()}

@@ -11,7 +11,7 @@ import pytest
 from cryptosentinel.errors import StorageError
 from cryptosentinel.storage import DeltaModelRegistry
 from cryptosentinel.storage.files import Files
-from tests.storage.builders import bundle, contents
+from tests.storage.builders import bundle, contents, contents_as
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def registry(tmp_path: Path) -> DeltaModelRegistry:
 def test_a_bundle_lies_in_a_folder_named_after_version_and_digest(registry, tmp_path):
     model = registry.register(bundle(tmp_path / "made"), metrics={}, verdict="")
     assert model.uri == str(tmp_path / "store" / "bundles" / f"v0-{model.digest[:8]}")
-    assert contents(Path(model.uri)) == contents(tmp_path / "made")
+    assert contents(Path(model.uri)) == contents_as(0, tmp_path / "made")
 
 
 def test_a_registration_that_dies_while_copying_leaves_no_version(registry, tmp_path, monkeypatch):
@@ -41,7 +41,7 @@ def test_a_registration_that_dies_while_copying_leaves_no_version(registry, tmp_
     assert registry.versions() == []
     assert registry.champion() is None
     registry.register(bundle(tmp_path / "made"), metrics={}, verdict="")
-    assert contents(registry.fetch(0, tmp_path / "into")) == contents(tmp_path / "made")
+    assert contents(registry.fetch(0, tmp_path / "into")) == contents_as(0, tmp_path / "made")
 
 
 def test_only_old_folders_that_no_version_has_are_removed(registry, tmp_path):
@@ -75,7 +75,7 @@ def test_a_store_that_was_moved_still_has_its_bundles(registry, tmp_path):
     registry.register(bundle(tmp_path / "made"), metrics={}, verdict="")
     (tmp_path / "store").rename(tmp_path / "elsewhere")
     moved = DeltaModelRegistry(str(tmp_path / "elsewhere"))
-    assert contents(moved.fetch(0, tmp_path / "into")) == contents(tmp_path / "made")
+    assert contents(moved.fetch(0, tmp_path / "into")) == contents_as(0, tmp_path / "made")
 
 
 def test_promoting_the_champion_again_moves_nothing(registry, tmp_path):
