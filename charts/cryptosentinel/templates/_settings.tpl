@@ -1,0 +1,34 @@
+{{/*
+The settings file: `settings`, and what the chart itself decides, which the schema keeps out of `settings`.
+*/}}
+{{- define "cryptosentinel.settings" -}}
+{{- $name := include "cryptosentinel.fullname" . }}
+{{- $ours := dict "storage" (dict "uri" .Values.storage.uri) }}
+{{- if .Values.serving.enabled }}
+{{- $_ := set $ours "serving" (dict "model_name" $name "url" (include "cryptosentinel.predictorUrl" .)) }}
+{{- $_ := set $ours "rollout" (dict "inference_service" $name "namespace" .Release.Namespace) }}
+{{- end }}
+{{- with .Values.kfp }}
+{{- if .enabled }}
+{{- $kubeflow := dict "url" .endpoint "name" $name "service_account" (include "cryptosentinel.stepsAccount" $) }}
+{{- $_ := set $kubeflow "image" (include "cryptosentinel.image" (dict "root" $ "image" .steps.image)) }}
+{{- $_ := set $kubeflow "image_pull_policy" $.Values.image.pullPolicy }}
+{{- $_ := set $kubeflow "env" (include "cryptosentinel.storageEnv" $ | fromYaml) }}
+{{- with $.Values.image.pullSecrets }}
+{{- $names := list }}
+{{- range . }}{{ $names = append $names .name }}{{ end }}
+{{- $_ := set $kubeflow "image_pull_secrets" $names }}
+{{- end }}
+{{- if .multiUser }}
+{{- $_ := set $kubeflow "namespace" .runNamespace }}
+{{- $_ := set $kubeflow "token_file" "/var/run/secrets/kubeflow/pipelines/token" }}
+{{- end }}
+{{- with include "cryptosentinel.secretName" $ }}
+{{- $_ := set $kubeflow "secret" . }}
+{{- $_ := set $kubeflow "secret_env" (include "cryptosentinel.secretEnv" $ | fromYaml) }}
+{{- end }}
+{{- $_ := set $ours "kubeflow" $kubeflow }}
+{{- end }}
+{{- end }}
+{{- toYaml (mergeOverwrite (deepCopy .Values.settings) $ours) }}
+{{- end }}
