@@ -117,6 +117,28 @@ def test_the_champion_is_explained_once_it_is_served(both):
     assert (ready.status_code, ready.json()["bundle_version"]) == (200, 1)
 
 
+def helm_test(url: str, model: str) -> subprocess.CompletedProcess[str]:
+    script = REPOSITORY / "charts" / "cryptosentinel" / "files" / "smoke.py"
+    return subprocess.run(
+        [sys.executable, str(script), url, model, str(PATIENCE_S)], capture_output=True, text=True, check=False
+    )
+
+
+def test_the_chart_s_helm_test_is_content_with_it(both):
+    done = helm_test(both.url, "cryptosentinel")
+    assert done.returncode == 0, done.stderr
+    assert [line.partition(" by")[0].partition(" forecast")[0] for line in done.stdout.splitlines()] == [
+        "ok: V2",
+        "ok: explanation",
+    ]
+
+
+def test_the_chart_s_helm_test_fails_where_the_model_is_not_there(both):
+    done = helm_test(both.url, "another")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "FAILED" in done.stderr
+
+
 @pytest.mark.parametrize("lime", [False, True])
 def test_an_explanation_adds_up_to_the_forecast_and_is_the_same_twice(both, lime):
     first = both.explained(lime=lime)
