@@ -6,6 +6,7 @@ BIN        := $(VENV)/bin
 LOCKED     := requirements/main.txt requirements/dev.txt
 BENCHMARKS := $(filter-out %/__init__.py,$(wildcard benchmarks/*.py))
 # Of the images; each has the versions of main.txt.
+CHECKOV_VENV := .venv-checkov
 IMAGE_LOCKS := core serving pipeline dashboard
 ALL_IMAGES := serving pipeline dashboard drift
 VERSION    := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' cryptosentinel/__init__.py)
@@ -37,7 +38,7 @@ tag = $(strip $(REGISTRY))/$$image:$(strip $(TAG))
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-drift environment drift-environment run doctor test lint format bench bench-serving compile lock \
-        clean images test-images kind-up kind-down
+        clean images test-images chart chart-docs chart-scan kind-up kind-down
 
 ##@ Use
 run: setup ## Run everything on this machine: bars, features, training, predictor, dashboard
@@ -80,7 +81,7 @@ compile: setup ## Compile the pipelines into manifests/pipelines
 	@$(BIN)/cryptosentinel pipelines compile
 
 lock: setup ## Lock requirements/*.in into *.txt with hashes; ARGS=--upgrade takes newer versions
-	@for name in main dev bootstrap drift mlserver $(IMAGE_LOCKS); do \
+	@for name in main dev bootstrap drift mlserver checkov $(IMAGE_LOCKS); do \
 	  echo "Locking requirements/$$name.txt"; \
 	  over=$$(ls requirements/$$name.overrides 2>/dev/null); without=$$(ls requirements/$$name.excludes 2>/dev/null); \
 	  $(COMPILE) $(ARGS) $${over:+--overrides $$over} $${without:+--excludes $$without} requirements/$$name.in -o requirements/$$name.txt >/dev/null || exit 1; \
@@ -105,6 +106,21 @@ images: ## Build the container images, and say how large they are; IMAGES=servin
 
 test-images: setup ## Build the images, and try them as they run in a pod; ARGS="-k serving" picks some
 	@$(ONE_THREAD) $(BIN)/pytest tests/images --durations 10 $(ARGS)
+
+chart: setup ## Check the Helm chart with Helm and the API schemas of every Kubernetes version; package it into dist
+	@$(ONE_THREAD) $(BIN)/pytest tests/chart $(ARGS)
+	@mkdir -p dist && $(BIN)/python -c 'import helm_python; print(helm_python.package("charts/cryptosentinel", destination="dist"))'
+
+chart-docs: setup ## Write what of the chart is made from its values' comments and the library's settings
+	@$(BIN)/python -m charts.make
+
+chart-scan: setup ## Look for what is careless in the chart's manifests, with checkov in an environment of its own
+	@[ "$$(cat $(CHECKOV_VENV)/.state 2>/dev/null)" = "$$($(call state,requirements/checkov.txt))" ] || { \
+	  rm -rf $(CHECKOV_VENV) && $(BIN)/uv venv --quiet --python $(BIN)/python $(CHECKOV_VENV) \
+	  && $(BIN)/uv $(INSTALL) --python $(CHECKOV_VENV)/bin/python -r requirements/checkov.txt \
+	  && { $(call state,requirements/checkov.txt); } >$(CHECKOV_VENV)/.state; }
+	@rm -rf build/chart && $(BIN)/python -m tests.chart.written build/chart
+	@$(CHECKOV_VENV)/bin/checkov --directory build/chart --config-file charts/checkov.yaml
 
 kind-up: ## Not yet: install all of it on a local kind cluster
 	@echo "Not yet: nothing can be installed on a cluster; 'make run' does the same job on one machine." >&2; exit 1
