@@ -3,13 +3,13 @@
     python benchmarks/bench_serving.py [--quick] [--mlserver] [--seconds 3] [--rounds 5] [--bundle DIR] [--json FILE]
         [--out DIR]
 
-Three real servers as processes, side by side: ours; (a) a KServe model that answers one number and does nothing; (b)
-the same models through scikit-learn's and XGBoost's `predict`, under KServe. They are asked in turns, round by round,
-over REST V1, V2, binary V2 and gRPC, with 1 and 16 connections, one row a request. (a) and (b) run in KServe's own
-`ModelServer`, logs as quiet as ours. With --mlserver there is (c): MLServer, in an environment of its own that is made
-from `requirements/mlserver.txt` in `.venv-mlserver`, with the bundle's ONNX graph, over what it speaks of these. All of
-them compute with one thread: XGBoost's many, its default, cost a single row more than they bring, and on a busy machine
-a hundred times more.
+Real servers as processes, side by side: ours; (a) a KServe model that answers one number and does nothing; (a') one
+that does nothing and answers all our tensors; (b) the same models through scikit-learn's and XGBoost's `predict`, under
+KServe. They are asked in turns, round by round, over REST V1, V2, binary V2 and gRPC, with 1 and 16 connections, one
+row a request. All but ours run in KServe's own `ModelServer`, logs as quiet as ours. With --mlserver there is (c):
+MLServer, in an environment of its own that is made from `requirements/mlserver.txt` in `.venv-mlserver`, with the
+bundle's ONNX graph, over what it speaks of these. All of them compute with one thread: XGBoost's many, its default,
+cost a single row more than they bring, and on a busy machine a hundred times more.
 
 Without --bundle one is trained on an invented market with the pipelines' own code. Writes `serving.md` and
 `serving.svg` into --out, by default `benchmarks/results`; with --quick, which shows only that it all works, into a

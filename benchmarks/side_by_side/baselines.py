@@ -1,9 +1,10 @@
 """The servers that ours is held against, each a process with KServe's own `ModelServer`.
 
-    python benchmarks/side_by_side/baselines.py empty|naive --bundle DIR --http-port N --grpc-port N
+    python benchmarks/side_by_side/baselines.py empty|carrier|naive --bundle DIR --http-port N --grpc-port N
 
-`empty` answers every request with one number. `naive` serves a bundle's models with their `predict` methods. Both are
-as quiet as ours: one process, no access log, no latency log.
+`empty` answers every request with one number; `carrier` with all that a bundle's answer holds, computing nothing.
+`naive` serves a bundle's models with their `predict` methods. All are as quiet as ours: one process, no access log, no
+latency log.
 """
 
 from __future__ import annotations
@@ -16,11 +17,12 @@ from typing import Any
 import numpy as np
 
 NAME = "cryptosentinel"
+DATATYPES = {"f": "FP64", "b": "BOOL", "U": "BYTES"}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("which", choices=("empty", "naive"))
+    parser.add_argument("which", choices=("empty", "carrier", "naive"))
     parser.add_argument("--bundle", type=Path, required=True)
     parser.add_argument("--http-port", type=int, required=True)
     parser.add_argument("--grpc-port", type=int, required=True)
@@ -33,18 +35,25 @@ def main() -> None:
 
     def respond(request: InferRequest, answers: dict[str, np.ndarray]) -> InferResponse:
         outputs = [
-            InferOutput(name, list(values.shape), "FP64", values.ravel().tolist()) for name, values in answers.items()
+            InferOutput(name, list(values.shape), DATATYPES[values.dtype.kind], values.ravel().tolist())
+            for name, values in answers.items()
         ]
         return InferResponse(
             request.id or "", NAME, outputs, use_binary_outputs=request.use_binary_outputs,
             requested_outputs=request.request_outputs,
         )  # fmt: skip
 
-    class Empty(Model):
+    class Constant(Model):
+        def __init__(self, answers: dict[str, np.ndarray]) -> None:
+            super().__init__(NAME)
+            self.answers = answers
+            rows = {name: values[0].tolist() for name, values in answers.items()}
+            self.prediction = rows if len(rows) > 1 else next(iter(rows.values()))
+
         async def predict(self, payload: Any, *_: Any) -> Any:
             if isinstance(payload, InferRequest):
-                return respond(payload, {"answer": np.zeros(1)})
-            return {"predictions": [0.0]}
+                return respond(payload, self.answers)
+            return {"predictions": [self.prediction]}
 
     class Naive(Model):
         def load(self) -> bool:
@@ -63,7 +72,8 @@ def main() -> None:
             answers = self.models.forecast(features, np.array([row["close"] for row in rows]))
             return {"predictions": [{k: v[i].tolist() for k, v in answers.items()} for i in range(len(rows))]}
 
-    model = Empty(NAME) if given.which == "empty" else Naive(NAME)
+    made = {"empty": lambda: Constant({"answer": np.zeros(1)}), "carrier": lambda: Constant(of_bundle(given.bundle))}
+    model = made.get(given.which, lambda: Naive(NAME))()
     model.load()
     model.ready = True
     server = ModelServer(
@@ -73,6 +83,20 @@ def main() -> None:
     for name in ("kserve", "kserve.trace", "uvicorn", "uvicorn.access", "uvicorn.error"):
         logging.getLogger(name).setLevel(logging.WARNING)
     server.start([model])
+
+
+def of_bundle(path: Path) -> dict[str, np.ndarray]:
+    """One row of each tensor that a bundle's answer holds."""
+    from cryptosentinel.bundle import Bundle
+    from serving.tensors import output_tensors
+
+    values = {
+        "FP64": np.zeros,
+        "BOOL": lambda shape: np.zeros(shape, bool),
+        "BYTES": lambda shape: np.full(shape, "up"),
+    }
+    tensors = output_tensors(Bundle.load(path).manifest)
+    return {name: values[datatype]((1, *shape[1:])) for name, datatype, shape in tensors}
 
 
 if __name__ == "__main__":

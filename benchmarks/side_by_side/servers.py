@@ -23,6 +23,7 @@ MLSERVER = "mlserver"
 SERVERS = {
     "ours": "ours",
     "empty": "(a) empty KServe model",
+    "carrier": "(a') KServe model that answers our tensors, computing nothing",
     "naive": "(b) predict calls under KServe",
     MLSERVER: "(c) MLServer, the ONNX graph alone",
 }
