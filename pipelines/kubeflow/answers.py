@@ -75,9 +75,9 @@ def may_pass(error: BaseException) -> bool:
     """Whether it is worth asking again."""
     if isinstance(error, kfp_server_api.ApiException):
         return error.status in _TRANSIENT
-    # Neither certificates nor redirects change by themselves.
-    lasting = (urllib3.exceptions.SSLError, urllib3.exceptions.ResponseError)
-    return isinstance(error, urllib3.exceptions.HTTPError) and not isinstance(getattr(error, "reason", None), lasting)
+    # Certificates do not change by themselves.
+    certificate = isinstance(getattr(error, "reason", None), urllib3.exceptions.SSLError)
+    return isinstance(error, urllib3.exceptions.HTTPError) and not certificate
 
 
 def wait(state: tenacity.RetryCallState) -> float:
@@ -96,7 +96,7 @@ def explained(what: str, settings: KubeflowSettings, error: Exception) -> Kubefl
             remedy="See that kubeflow.url leads to its API from here, and that a network policy lets it.",
         )
     said = f"({error.status} {error.reason}) {_message(error.body)}".strip()
-    if error.status in {401, 403}:
+    if error.status in {301, 302, 303, 307, 308, 401, 403}:  # a redirect leads to a page to log in
         return KubeflowError(
             f"Kubeflow Pipelines does not let us {what}: {said}",
             remedy="Set kubeflow.token or kubeflow.token_file, and where it has several users kubeflow.namespace.",

@@ -79,7 +79,7 @@ def _limit(client: kfp.Client, timeout_s: float) -> None:
     """Gives the client's requests the time-out that it knows no way to ask for, and leaves repeating them to us."""
     transport = client._run_api.api_client.rest_client  # all its services have this one
     # No redirects either: an API has none, and a page to log in is no answer.
-    transport.pool_manager.connection_pool_kw["retries"] = urllib3.Retry(0)
+    transport.pool_manager.connection_pool_kw["retries"] = urllib3.Retry(0, raise_on_redirect=False)
     unlimited = transport.request
 
     def request(*arguments: Any, **options: Any) -> Any:

@@ -15,7 +15,6 @@ from typing import Any
 from cryptosentinel import __version__
 from cryptosentinel.config import Settings
 from cryptosentinel.errors import UserInputError
-from cryptosentinel.forecasting import part_names
 from pipelines.kubeflow.compiling import PIPELINE_NAMES, compile_pipelines
 
 # In a pod: the one folder that is written to.
@@ -84,8 +83,11 @@ def parameters(pipeline: str, settings: Settings) -> dict[str, Any]:
         return {}
     public = json.loads(settings.public_json())
     given = {name: value for name, value in public.items() if name not in _NOT_FOR_STEPS} | {"home": _HOME}
-    parts = {"parts": part_names(settings.training)} if pipeline == "training" else {}
-    return {"settings": json.dumps(given, sort_keys=True), **parts}
+    if pipeline != "training":
+        return {"settings": json.dumps(given, sort_keys=True)}
+    from cryptosentinel.forecasting import part_names
+
+    return {"settings": json.dumps(given, sort_keys=True), "parts": part_names(settings.training)}
 
 
 def is_ours(name: str, prefix: str, pipeline: str | None = None) -> bool:

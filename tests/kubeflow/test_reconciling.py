@@ -85,7 +85,7 @@ def test_it_may_be_changed_at_any_moment_around_a_tick(passed: int) -> None:
     changed_without_gap_or_repetition("0 */5 * * * *", "0 */5 * * * *", passed, phase=25, latency=2.0)
 
 
-@settings(max_examples=30)
+@settings(max_examples=15)
 @given(before=CRON, after=CRON, passed=st.integers(0, 3700), phase=st.integers(0, 29), latency=st.floats(0, 3))
 def test_a_changed_schedule_leaves_no_gap_and_fires_nothing_twice(
     before: str, after: str, passed: int, phase: int, latency: float
@@ -178,8 +178,9 @@ LOST = [("POST", "/experiments"), ("POST", "/pipelines/upload"), ("POST", "/pipe
 LOST += [("POST", "/recurringruns"), ("POST", "/recurringruns/.*:disable"), ("DELETE", "/recurringruns/.*")]
 
 
-@pytest.mark.parametrize("done_all_the_same", [True, False])
-@pytest.mark.parametrize("status", [0, 409, 429, 503])
+@pytest.mark.parametrize(
+    ("status", "done_all_the_same"), [(0, True), (0, False), (409, True), (429, False), (503, True)]
+)
 @pytest.mark.parametrize(("method", "path"), LOST)
 def test_a_write_that_fails_or_whose_answer_is_lost_is_done_once(
     double: Double, method: str, path: str, status: int, done_all_the_same: bool

@@ -15,15 +15,17 @@ import yaml
 from cryptosentinel.config import TrainingSettings
 from cryptosentinel.errors import UserInputError
 from cryptosentinel.forecasting import part_names
-from pipelines.kubeflow.compiling import compile_pipelines
 from pipelines.definitions import PARTS
+from pipelines.kubeflow.compiling import compile_pipelines
 
 ROOT = Path(__file__).resolve().parents[2]
 STEPS = {
     "feature": {"ingest", "featurize"},
     "training": {"drift", "train", "evaluate", "register"},
     "inference": {"predict"},
+    "upkeep": {"prune"},
 }
+PYTHON = ["feature", "training", "inference"]  # whose steps carry their source into the pod
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +53,7 @@ def test_a_pipeline_has_its_steps(folder: Path, name: str) -> None:
 
 def test_compiling_again_changes_nothing(folder: Path) -> None:
     before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.iterdir()}
-    assert [compiled.changed for compiled in compile_pipelines(folder)] == [False] * 3
+    assert [compiled.changed for compiled in compile_pipelines(folder)] == [False] * 4
     assert {path: path.read_bytes() for path in folder.iterdir()} == {path: was for path, (was, _) in before.items()}
 
 
@@ -59,7 +61,7 @@ def test_a_pipeline_that_differs_is_told(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "feature.yaml").write_bytes((folder / "feature.yaml").read_bytes())
     (tmp_path / "training.yaml").write_text("of yesterday")
     changed = {compiled.name: compiled.changed for compiled in compile_pipelines(tmp_path)}
-    assert changed == {"feature": False, "training": True, "inference": True}
+    assert changed == {"feature": False, "training": True, "inference": True, "upkeep": True}
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
@@ -79,7 +81,7 @@ def test_no_step_is_cached(folder: Path, name: str) -> None:
         assert not task["cachingOptions"].get("enableCache", False)
 
 
-@pytest.mark.parametrize("name", STEPS)
+@pytest.mark.parametrize("name", PYTHON)
 def test_a_pipeline_takes_settings_and_a_clock(folder: Path, name: str) -> None:
     parameters = spec(folder, name)["root"]["inputDefinitions"]["parameters"]
     assert set(parameters) - {"parts"} == {"settings", "as_of"}
@@ -93,7 +95,7 @@ def test_the_parts_are_those_of_the_usual_settings() -> None:
 def test_artifacts_are_typed(folder: Path) -> None:
     outputs = {
         (name.removeprefix("comp-"), artifact): kind["artifactType"]["schemaTitle"].removeprefix("system.")
-        for pipeline in STEPS
+        for pipeline in PYTHON
         for name, component in spec(folder, pipeline)["components"].items()
         if "executorLabel" in component
         for artifact, kind in component["outputDefinitions"].get("artifacts", {}).items()
@@ -110,7 +112,7 @@ def test_artifacts_are_typed(folder: Path) -> None:
         ("register", "card"): "Markdown",
         ("predict", "forecast"): "Dataset",
         ("predict", "report"): "Markdown",
-    } | {(step, "metrics"): "Metrics" for steps in STEPS.values() for step in steps}
+    } | {(step, "metrics"): "Metrics" for name in PYTHON for step in STEPS[name]}
 
 
 def test_training_tasks_run_side_by_side_and_only_with_enough_rows(folder: Path) -> None:
@@ -127,7 +129,7 @@ def code(folder: Path, pipeline: str) -> dict[str, str]:
     return {name.removeprefix("exec-"): executor["container"]["command"][-1] for name, executor in executors.items()}
 
 
-@pytest.mark.parametrize("pipeline", STEPS)
+@pytest.mark.parametrize("pipeline", PYTHON)
 def test_a_step_imports_only_what_the_image_holds(folder: Path, pipeline: str) -> None:
     locked = set(re.findall(r"^([\w.-]+)==", (ROOT / "requirements/main.txt").read_text(), re.MULTILINE))
     ours = {"cryptosentinel", "components", "serving"}
