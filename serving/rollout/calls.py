@@ -34,23 +34,25 @@ CONFLICT = 409
 
 
 def connect() -> tuple[client.ApiClient, str]:
-    """A client of the cluster that this process is in, or of the kubeconfig's current context, and the namespace there.
+    """A client of a cluster, and the namespace there.
+
+    The cluster is the one that `KUBECONFIG` names, else the one that this pod is in, else the default kubeconfig's.
 
     Raises:
-        RolloutError: there is neither.
+        RolloutError: there is none of them.
     """
     settings = client.Configuration()
+    file = os.environ.get("KUBECONFIG")  # the client reads it once, when it is imported
     try:
-        try:
+        if file is None and "KUBERNETES_SERVICE_HOST" in os.environ:
             config.load_incluster_config(client_configuration=settings)
             namespace = _POD_NAMESPACE.read_text(encoding="utf-8").strip()
-        except config.ConfigException:
-            file = os.environ.get("KUBECONFIG")  # the client reads it once, when it is imported
+        else:
             config.load_kube_config(file, client_configuration=settings)
             namespace = config.list_kube_config_contexts(file)[1]["context"].get("namespace", "default")
     except (config.ConfigException, OSError) as error:
         raise RolloutError(
-            f"There is no cluster to ask: this is no pod, and the kubeconfig cannot be used ({error}).",
+            f"There is no cluster to ask: {error}.".replace("..", "."),
             remedy="Set KUBECONFIG to the file of your cluster, or run this in the cluster.",
         ) from error
     settings.retries = False  # `call` has one rule for all

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cryptosentinel.bundle import BACKGROUND_FILE, Bundle
+from cryptosentinel.bundle import REFERENCE_FILE, Bundle
 from cryptosentinel.errors import RolloutError, ServingError, SpecMismatchError
 from cryptosentinel.predicting import Answer, BundlePredictor, Rows
 from cryptosentinel.storage import RegisteredModel
@@ -28,7 +28,10 @@ PAUSE_S = 0.5
 
 
 class Trial:
-    """Rows, and a version's own answers for them, with and without features.
+    """Rows, and a version's own answers for them.
+
+    Attributes:
+        questions: rows with features, and the same without.
 
     Args:
         model: the version.
@@ -41,9 +44,9 @@ class Trial:
     def __init__(self, model: RegisteredModel, path: Path) -> None:
         bundle = Bundle.load(path)
         self._model = model
-        self._questions = _questions(bundle)
+        self.questions = _questions(bundle)
         own = BundlePredictor(bundle, model.version)
-        self._answers = [own.infer(rows) for rows in self._questions]
+        self._answers = [own.infer(rows) for rows in self.questions]
 
     def hold(self, url: str, serving: ServingSettings) -> None:
         """Asks the predictor at `url`, and compares.
@@ -74,19 +77,19 @@ class Trial:
         info = predictor.info()
         if info.digest != self._model.digest:
             return f"it serves version {info.bundle_version} (bundle {info.digest[:8] or 'unknown'})."
-        for rows, own in zip(self._questions, self._answers, strict=True):
+        for rows, own in zip(self.questions, self._answers, strict=True):
             if problem := _difference(own, predictor.infer(rows)):
                 return problem
         return ""
 
 
 def _questions(bundle: Bundle) -> list[Rows]:
-    """Rows that the bundle was explained against, where it has some, else seeded noise; and rows that are not warm."""
+    """Rows that the bundle was trained on, where it has some, else seeded noise; and rows that are not warm."""
     import pandas as pd
 
     manifest = bundle.manifest
-    if BACKGROUND_FILE in manifest.files:
-        frame = pd.read_parquet(bundle.file(BACKGROUND_FILE))[manifest.features]
+    if REFERENCE_FILE in manifest.files:
+        frame = pd.read_parquet(bundle.file(REFERENCE_FILE))[manifest.features]
         features = frame.to_numpy(np.float64)[:ROWS]
     else:
         noise = np.random.default_rng(0)

@@ -7,7 +7,7 @@ import json
 import pytest
 from typer.testing import CliRunner, Result
 
-from cryptosentinel.bundle import BLEND, Gate
+from cryptosentinel.bundle import BLEND, MANIFEST, Bundle, DataWindow, Gate
 from cryptosentinel.cli import app
 from cryptosentinel.errors import RolledBackError
 from cryptosentinel.forecasting import register_bundle
@@ -15,10 +15,10 @@ from cryptosentinel.forecasting.evaluation import SHRUNK
 from cryptosentinel.workspace import open_workspace
 from serving.commands import add_commands
 from serving.rollout import promoter
-from tests.builders import make_tiny_bundle, settings_of
+from tests.builders import T0, make_tiny_bundle, settings_of
 from tests.rollout.conftest import STORE, World
 from tests.rollout.kubernetes_api import NAME, NAMESPACE
-from tests.serving.builders import make_trained
+from tests.serving.builders import SPEC
 
 if "rollout" not in {command.name or command.callback.__name__ for command in app.registered_commands}:
     add_commands(app)
@@ -28,6 +28,11 @@ NAMES = {
     "rollout.store_uri": STORE,
     "rollout.timeout_s": "3",
 }
+
+DATA = DataWindow(
+    **dict.fromkeys(("start", "training_end", "holdout_start", "end"), T0),
+    **dict.fromkeys(("training_rows", "oof_rows", "holdout_rows", "bars_version", "features_version"), 1),
+)
 
 
 @pytest.fixture
@@ -84,7 +89,10 @@ def test_a_failure_is_an_error_that_says_why(world: World, home: str) -> None:
 def test_a_bundle_that_passes_the_gate_serves_before_it_is_champion(world: World) -> None:
     """What the step `register` does; at first no pod answers as the bundle does."""
     gate = Gate(promote=True, champion=BLEND, reasons=["good"], figures={"blend_may_speak": 1, "look_tested": 1})
-    bundle = make_trained(world.workspace.settings.home / "third", gate=gate, metrics={SHRUNK: {}})
+    made = make_tiny_bundle(world.workspace.settings.home / "third", SPEC)
+    changed = {"gate": gate, "metrics": {SHRUNK: {}}, "data": DATA}
+    (made.path / MANIFEST).write_text(made.manifest.model_copy(update=changed).model_dump_json())
+    bundle = Bundle.load(made.path)
     world.wrong.add("all")
     registered, promoted = register_bundle(world.registry, bundle, promoter(world.workspace))
     assert (registered.version, promoted, world.champion) == (3, False, 1)

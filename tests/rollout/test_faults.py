@@ -27,12 +27,13 @@ LEASE = f"{NAME}-promotion"
 
 
 @pytest.mark.parametrize("served", [False, True], ids=["not done", "done, and the answer lost"])
-@pytest.mark.parametrize("status", [429, 500, 503, 0, -1], ids=["429", "500", "503", "cut off", "no answer"])
-@pytest.mark.parametrize(
-    ("verb", "resource"), [("patch", ISVC), ("get", DEPLOYMENTS), ("create", LEASES)], ids=["patch", "get", "create"]
-)
-def test_what_passes_is_asked_for_again(world: World, verb: str, resource: str, status: int, served: bool) -> None:
-    world.api.faults.append(Fault(verb, resource, status, served=served))
+@pytest.mark.parametrize(("verb", "resource"), [("patch", ISVC), ("get", DEPLOYMENTS), ("create", LEASES)])
+def test_what_passes_is_asked_for_again(world: World, verb: str, resource: str, served: bool) -> None:
+    """Too many requests, errors of the server, a connection that is cut off, and one on which no answer comes."""
+    statuses = (429, 500, 503, 0, -1)
+    if (verb, served) == ("create", True):
+        statuses = (-1,)  # it is there then, and is not created again
+    world.api.faults += [Fault(verb, resource, status, served=served) for status in statuses]
     assert roll_out(world.workspace, 2).outcome == "rolled out"
     assert (world.api.storage_uri, world.champion) == (world.uri(2), 2)
     assert not any(fault.times for fault in world.api.faults)
@@ -97,6 +98,35 @@ def test_without_rights_to_ask_why_it_works_and_says_less(world: World) -> None:
     world.workspace = make_workspace(world.workspace.settings.home, timeout_s=0.4)
     with pytest.raises(RolledBackError, match=r"pods of release/cs-predictor may not be listed"):
         roll_out(world.workspace, 0)
+
+
+def test_without_a_cluster_it_is_said_how_to_name_one(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
+    with pytest.raises(RolloutError, match="There is no cluster to ask") as raised:
+        roll_out(world.workspace)
+    assert "KUBECONFIG" in raised.value.remedy
+
+
+def test_a_pod_asks_its_own_cluster_with_its_own_account(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from kubernetes.config import incluster_config
+
+    for name, text in {"token": "of the pod", "ca.crt": "a certificate", "namespace": "release\n"}.items():
+        (tmp_path / name).write_text(text)
+    monkeypatch.setattr(incluster_config, "SERVICE_TOKEN_FILENAME", str(tmp_path / "token"))
+    monkeypatch.setattr(incluster_config, "SERVICE_CERT_FILENAME", str(tmp_path / "ca.crt"))
+    monkeypatch.setattr(calls, "_POD_NAMESPACE", tmp_path / "namespace")
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "443")
+    assert connect()[0].configuration.host == world.api.url  # KUBECONFIG was said on purpose
+    monkeypatch.delenv("KUBECONFIG")
+    monkeypatch.setattr("kubernetes.client.rest.RESTClientObject", lambda _settings: None)
+    connected, namespace = connect()
+    assert (connected.configuration.host, namespace) == ("https://10.0.0.1:443", "release")
+    assert connected.configuration.api_key["authorization"] == "bearer of the pod"
 
 
 class TestLease:

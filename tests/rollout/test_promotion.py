@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from cryptosentinel.errors import RolledBackError, RolloutError, SettingsError, StorageError, StoreConflictError
-from serving.rollout import promoter
+from cryptosentinel.errors import (
+    BundleDamagedError,
+    RolledBackError,
+    RolloutError,
+    SettingsError,
+    StorageError,
+    StoreConflictError,
+)
+from serving.rollout import promoter, trial
 from serving.rollout.promotion import roll_out
 from tests.rollout.conftest import World, make_workspace
 from tests.rollout.kubernetes_api import NAME, NAMESPACE
@@ -97,6 +106,17 @@ def test_a_version_whose_answers_are_not_its_own_is_rolled_back(world: World) ->
     assert (world.api.storage_uri, world.champion) == (world.uri(1), 1)
 
 
+def test_ctrl_c_leads_the_service_back(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(trial.Trial, "hold", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        roll_out(world.workspace, 2)
+    assert (world.api.storage_uri, world.champion) == (world.uri(1), 1)
+    assert world.api.leases[f"{NAME}-promotion"]["spec"]["holderIdentity"] == ""
+
+
 def test_what_kubernetes_gives_up_is_not_waited_for_any_longer(world: World) -> None:
     world.api.never_ready.add(world.uri(2))
     world.api.given_up = True
@@ -164,7 +184,11 @@ def test_what_somebody_else_manages_is_taken_by_force_only(world: World) -> None
 def test_a_version_that_is_not_there_or_cannot_answer_changes_nothing(world: World) -> None:
     with pytest.raises(StorageError, match="no version 7"):
         roll_out(world.workspace, 7)
-    assert world.api.writes() == []
+    (Path(world.registry.get(2).uri) / "inference.onnx").write_bytes(b"damaged")
+    with pytest.raises(BundleDamagedError):
+        roll_out(world.workspace, 2)
+    assert world.api.writes("inferenceservices") == []
+    assert world.champion == 1
 
 
 def test_a_store_that_kserve_cannot_read_is_said(world: World) -> None:

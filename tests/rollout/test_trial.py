@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from cryptosentinel.config import StorageSettings
@@ -17,7 +18,7 @@ from serving.rollout.promotion import roll_out
 from tests.builders import make_tiny_bundle
 from tests.rollout.conftest import make_workspace
 from tests.rollout.kubernetes_api import NAME, Api
-from tests.serving.builders import SPEC, make_random_walk, make_trained
+from tests.serving.builders import SPEC, make_random_walk, make_rows
 from tests.serving.processes import settings_for
 
 
@@ -35,12 +36,17 @@ class Pods:
         self.registry.promote(version, expected=champion.version)
 
 
+def reference() -> pd.DataFrame:
+    """Rows that a bundle was trained on."""
+    return pd.DataFrame(make_rows(20).features, columns=SPEC.model_names)
+
+
 @pytest.fixture(scope="module")
 def pods(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pods]:
     home = tmp_path_factory.mktemp("pods")
     made = [
         make_random_walk(home / "made0").path,
-        make_trained(home / "made1").path,
+        make_tiny_bundle(home / "made1", SPEC, log_return=0.001, reference=reference()).path,
         make_tiny_bundle(home / "made2", SPEC, log_return=0.002).path,
     ]
     registry = open_storage(StorageSettings(), root=home, market="test").registry
@@ -52,7 +58,7 @@ def pods(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pods]:
         yield Pods(process, registry, made)
 
 
-@pytest.mark.parametrize("version", [0, 1, 2], ids=["random walk", "trained", "tiny"])
+@pytest.mark.parametrize("version", [0, 1, 2], ids=["random walk", "with rows", "without"])
 def test_a_predictor_that_serves_the_version_passes(
     pods: Pods, version: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -63,6 +69,13 @@ def test_a_predictor_that_serves_the_version_passes(
     monkeypatch.setattr(trial, "PATIENCE_S", 0.0)
     with pytest.raises(RolloutError, match=rf"trial of version {other} at .* it serves version {version} \(bundle "):
         trial.Trial(pods.registry.get(other), pods.made[other]).hold(pods.process.url, serving)
+
+
+def test_it_asks_for_rows_that_the_bundle_was_trained_on(pods: Pods) -> None:
+    warm, cold = trial.Trial(pods.registry.get(1), pods.made[1]).questions
+    assert (warm.features == reference().to_numpy()[: trial.ROWS]).all()
+    assert cold.features is None
+    assert (cold.volatility == warm.volatility).all()
 
 
 def test_one_that_answers_something_else_under_its_name_does_not(
