@@ -24,14 +24,7 @@ BEGIN, END = "<!-- begin: values, made by charts/make.py -->", "<!-- end: values
 RESERVED = {
     *("home", "storage.uri", "storage.options", "dashboard", "market.file", "market.coingecko.api_key"),
     *("rollout.inference_service", "rollout.namespace", "rollout.url"),
-    *(
-        "serving.model_name",
-        "serving.host",
-        "serving.http_port",
-        "serving.grpc_port",
-        "serving.url",
-        "serving.reload_s",
-    ),
+    *("serving.host", "serving.http_port", "serving.grpc_port", "serving.reload_s"),
     *("serving.log_format", "serving.explainer_url", "serving.explainer_port"),
     *("kubeflow.url", "kubeflow.namespace", "kubeflow.token", "kubeflow.token_file", "kubeflow.ca_file"),
     *("kubeflow.name", "kubeflow.service_account", "kubeflow.secret", "kubeflow.secret_env"),

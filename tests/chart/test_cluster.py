@@ -54,4 +54,6 @@ def test_all_that_is_missing_is_said_at_once() -> None:
 
 def test_what_is_switched_off_need_not_be_there() -> None:
     with cluster("1.33", BUILT_IN) as config:
-        assert "InferenceService" not in try_install(config, merged(LEAST, setting("serving.enabled", False)))
+        assert "InferenceService" not in try_install(
+            config, merged(LEAST, setting("serving.enabled", False), setting("kfp.enabled", False))
+        )

@@ -6,6 +6,7 @@ import itertools
 
 import pytest
 
+from cryptosentinel import cli
 from tests.chart.rendered import (
     FULLNAME,
     LEAST,
@@ -96,6 +97,25 @@ def test_knative_gets_one_port_and_nothing_that_it_refuses() -> None:
     assert "serving.kserve.io/autoscalerClass" not in annotations
 
 
+def test_nothing_is_promoted_where_there_is_no_deployment_to_wait_for() -> None:
+    values = scenario("hopsworks")
+    assert [each["args"] for each in only(values, "Job", "-setup")["spec"]["template"]["spec"]["containers"]] == [
+        ["pipelines", "schedule"]
+    ]
+    assert of_kind(values, "Role") == []
+    assert "you set its storageUri" in texts(values)["NOTES.txt"]
+
+
+def test_what_the_jobs_run_are_commands(monkeypatch: pytest.MonkeyPatch) -> None:
+    for job in of_kind(LEAST, "Job"):
+        spec = job["spec"]["template"]["spec"]
+        for container in [*spec.get("initContainers", []), *spec["containers"]]:
+            monkeypatch.setattr("sys.argv", [*container["command"], *container["args"], "--help"])
+            with pytest.raises(SystemExit) as ended:
+                cli.main()
+            assert not ended.value.code, container["args"]
+
+
 def test_kserve_scales_only_where_it_is_asked_to() -> None:
     off, on = only(LEAST, "InferenceService"), only(scenario("cloud"), "InferenceService")
     assert off["metadata"]["annotations"]["serving.kserve.io/autoscalerClass"] == "none"
@@ -145,7 +165,8 @@ def test_the_service_account_of_an_identity_has_no_keys() -> None:
 
 @pytest.mark.parametrize(("kfp", "serving"), list(itertools.product([True, False], repeat=2)))
 def test_the_job_does_what_there_is_to_do(kfp: bool, serving: bool) -> None:
-    values = merged(LEAST, setting("kfp.enabled", kfp), setting("serving.enabled", serving))
+    elsewhere = {} if serving else setting("settings.serving.url", "http://elsewhere")
+    values = merged(LEAST, setting("kfp.enabled", kfp), setting("serving.enabled", serving), elsewhere)
     jobs = {each["metadata"]["name"].rpartition("-")[2]: each for each in of_kind(values, "Job")}
     spec = jobs["setup"]["spec"]["template"]["spec"] if "setup" in jobs else {"containers": []}
     done = [each["args"] for each in [*spec.get("initContainers", []), *spec["containers"]]]

@@ -68,8 +68,10 @@ def test_the_settings_of_a_release_are_settings_of_the_library(name: str, tmp_pa
     path.write_text(settings_file(values))
     settings = load_settings(config=path, environ={})
     assert settings.storage.uri == values["storage"]["uri"]
-    assert settings.serving.model_name == settings.rollout.inference_service == FULLNAME
-    assert settings.rollout.namespace == NAMESPACE
+    assert settings.serving.model_name == FULLNAME
+    promoted = values.get("serving", {}).get("deploymentMode", "Standard") == "Standard"
+    rollout = (settings.rollout.inference_service, settings.rollout.namespace)
+    assert rollout == ((FULLNAME, NAMESPACE) if promoted else (None, None))
     assert (settings.kubeflow.url is not None) == values.get("kfp", {}).get("enabled", True)
 
 

@@ -167,6 +167,11 @@ checksum/settings: {{ include "cryptosentinel.settings" . | sha256sum }}
 checksum/secret: {{ .Values.secret | toJson | sha256sum }}
 {{- end }}
 
+{{/* Promotions reach the service: they wait for its Deployment, which Knative has not. */}}
+{{- define "cryptosentinel.promoted" -}}
+{{- if and .Values.serving.enabled (eq .Values.serving.deploymentMode "Standard") }}true{{ end }}
+{{- end }}
+
 {{/* What the predictor heeds of the settings: another schedule is no reason for new pods. */}}
 {{- define "cryptosentinel.servingChecksum" -}}
 {{- pick (include "cryptosentinel.settings" . | fromYaml) "forecast" "log_level" "serving" | toJson | sha256sum }}

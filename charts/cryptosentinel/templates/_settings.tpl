@@ -6,7 +6,9 @@ The settings file: `settings`, and what the chart itself decides, which the sche
 {{- $ours := dict "storage" (dict "uri" .Values.storage.uri) }}
 {{- if .Values.serving.enabled }}
 {{- $_ := set $ours "serving" (dict "model_name" $name "url" (include "cryptosentinel.predictorUrl" .)) }}
+{{- if include "cryptosentinel.promoted" . }}
 {{- $_ := set $ours "rollout" (dict "inference_service" $name "namespace" .Release.Namespace) }}
+{{- end }}
 {{- end }}
 {{- with .Values.kfp }}
 {{- if .enabled }}
@@ -21,7 +23,9 @@ The settings file: `settings`, and what the chart itself decides, which the sche
 {{- end }}
 {{- if .multiUser }}
 {{- $_ := set $kubeflow "namespace" .runNamespace }}
+{{- if not (hasKey (include "cryptosentinel.secretEnv" $ | fromYaml) "CRYPTOSENTINEL_KUBEFLOW__TOKEN") }}
 {{- $_ := set $kubeflow "token_file" "/var/run/secrets/kubeflow/pipelines/token" }}
+{{- end }}
 {{- end }}
 {{- with include "cryptosentinel.secretName" $ }}
 {{- $_ := set $kubeflow "secret" . }}

@@ -24,6 +24,16 @@ nobody has to try again for each.
 {{- $wrong = append $wrong (printf "storage.options.%s: without atomic puts two writers lose each other's rows. Use an object store that honours conditional puts." $name) }}
 {{- end }}
 {{- end }}
+{{- $url := dig "serving" "url" "" .Values.settings }}
+{{- if and .Values.serving.enabled (or $url (dig "serving" "model_name" "" .Values.settings)) }}
+{{- $wrong = append $wrong "settings.serving.url and model_name name a predictor elsewhere: with serving.enabled they are the chart's to set." }}
+{{- end }}
+{{- if and .Values.kfp.enabled (not .Values.serving.enabled) (not $url) }}
+{{- $wrong = append $wrong "settings.serving.url is empty: with serving.enabled=false the inference pipeline must be told which predictor to ask. Set it, and settings.serving.model_name." }}
+{{- end }}
+{{- if and (include "cryptosentinel.promoted" .) (regexMatch "^(az|abfss?)://" .Values.storage.uri) (not (dig "rollout" "store_uri" "" .Values.settings)) }}
+{{- $wrong = append $wrong "settings.rollout.store_uri is empty: KServe reads Azure's stores by https:// addresses. Set it to storage.uri as KServe writes it, e.g. https://ACCOUNT.blob.core.windows.net/CONTAINER/PREFIX." }}
+{{- end }}
 {{- if and .Values.secret.existingSecret .Values.secret.data }}
 {{- $wrong = append $wrong "secret.existingSecret and secret.data are both set. Put the entries into the Secret that exists, or let the chart make one." }}
 {{- end }}
