@@ -81,10 +81,10 @@ def may_pass(error: BaseException) -> bool:
 
 
 def wait(state: tenacity.RetryCallState) -> float:
-    """Seconds until the next try: longer each time, and as long as was asked for."""
+    """Seconds until the next try: longer each time, and as long as was asked for, if that is not absurd."""
     error = state.outcome.exception() if state.outcome else None
     asked = (getattr(error, "headers", None) or {}).get("Retry-After", "")
-    return max(float(asked) if asked.isdigit() else 0.0, _BACKOFF(state))
+    return max(min(float(asked), 120.0) if asked.isdigit() else 0.0, _BACKOFF(state))
 
 
 def explained(what: str, settings: KubeflowSettings, error: Exception) -> KubeflowError:

@@ -26,7 +26,7 @@ from pipelines.kubeflow.records import Run, Schedule, Version
 
 Answer = TypeVar("Answer")
 
-_PAGE = 200
+_PAGE = 100
 
 
 class Kubeflow:

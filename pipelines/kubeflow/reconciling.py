@@ -22,6 +22,8 @@ from pipelines.kubeflow.records import Schedule, Version
 from pipelines.kubeflow.ticks import calm_moment, settled_moment
 from pipelines.kubeflow.wanted import Wanted, is_ours
 
+# What differs by more, beside the time that requests take, may mistake one side of a tick for the other.
+_SKEW_S = 20
 Act = Literal["upload", "create", "disable", "delete", "keep", "leave to end"]
 
 
@@ -100,11 +102,14 @@ def reconcile(
     clock = clock or Clock()
     versions, changes = upload(kubeflow, wanted, dry_run=dry_run)
     experiment = kubeflow.experiment() if dry_run else kubeflow.make_experiment()
+    if experiment is None:
+        return [*changes, *(Change(one.pipeline, "create", one.schedule) for one in wanted)]
+    place = _Place(kubeflow, experiment, prefix, versions, clock, say)
     waiting = list(wanted)
     while waiting:
         # Again for each: others may be at it, and time has passed.
-        existing = kubeflow.schedules(experiment) if experiment else []
-        plans = [(one, _plan(one, versions.get(one.pipeline), existing, prefix)) for one in waiting]
+        existing = kubeflow.schedules(experiment)
+        plans = [(one, place.plan(one, existing)) for one in waiting]
         now = clock.now()
         moment, one, plan = min(((_moment(one, plan, now), one, plan) for one, plan in plans), key=itemgetter(0))
         if moment > now and not dry_run:
@@ -112,20 +117,11 @@ def reconcile(
             clock.sleep((moment - now).total_seconds())
             continue
         waiting.remove(one)
-        if experiment is None:
-            changes.append(Change(one.pipeline, "create", one.schedule))
-        else:
-            version = versions.get(one.pipeline)
-            changes += _carry_out(kubeflow, experiment, one, version, plan, prefix, clock, dry_run=dry_run)
+        changes += [Change(one.pipeline, "keep" if plan.keep else "create", one.schedule)]
+        if plan.keep is None and not dry_run:
+            plan = place.make(one)
+        changes += place.retire(one, plan, dry_run=dry_run)
     return changes
-
-
-def _plan(one: Wanted, version: Version | None, existing: list[Schedule], prefix: str) -> _Plan:
-    ours = [schedule for schedule in existing if is_ours(schedule.name, prefix, one.pipeline)]
-    enabled = [schedule for schedule in ours if schedule.enabled]
-    # One that refers to a version which was deleted and uploaded again runs nothing. Of equals, the oldest.
-    keep = next((s for s in enabled if s.name == one.schedule and version and s.version_id == version.id), None)
-    return _Plan(keep, [s for s in enabled if s is not keep], [s for s in ours if not s.enabled])
 
 
 def _moment(one: Wanted, plan: _Plan, now: datetime) -> datetime:
@@ -134,48 +130,67 @@ def _moment(one: Wanted, plan: _Plan, now: datetime) -> datetime:
     return calm if plan.disable else now
 
 
-def _carry_out(
-    kubeflow: Kubeflow,
-    experiment: str,
-    one: Wanted,
-    version: Version | None,
-    plan: _Plan,
-    prefix: str,
-    clock: Clock,
-    *,
-    dry_run: bool,
-) -> list[Change]:
-    changes = [Change(one.pipeline, "keep" if plan.keep else "create", one.schedule)]
-    if plan.keep is None and version is not None and not dry_run:
-        kubeflow.make_schedule(
-            experiment,
+@dataclass(frozen=True)
+class _Place:
+    """Where schedules are made and retired."""
+
+    kubeflow: Kubeflow
+    experiment: str
+    prefix: str
+    versions: dict[str, Version]
+    clock: Clock
+    say: Callable[[str], None]
+
+    def plan(self, one: Wanted, existing: list[Schedule]) -> _Plan:
+        """What to do about one pipeline, given all recurring runs that there are."""
+        version = self.versions.get(one.pipeline)
+        ours = [schedule for schedule in existing if is_ours(schedule.name, self.prefix, one.pipeline)]
+        enabled = [schedule for schedule in ours if schedule.enabled]
+        # One that refers to a version which was deleted and uploaded again runs nothing. Of equals, the oldest.
+        keep = next((s for s in enabled if s.name == one.schedule and version and s.version_id == version.id), None)
+        return _Plan(keep, [s for s in enabled if s is not keep], [s for s in ours if not s.enabled])
+
+    def make(self, one: Wanted) -> _Plan:
+        """Makes what is missing; gives what is left to do, at a moment when it may be done."""
+        self.kubeflow.make_schedule(
+            self.experiment,
             one.schedule,
-            version,
+            self.versions[one.pipeline],
             cron=one.cron,
             parameters=one.parameters,
             service_account=one.service_account,
-            start=clock.now,
+            start=self.clock.now,
         )
         # A request that was given up may have been followed late, and another of us may have made one too.
-        plan = _plan(one, version, kubeflow.schedules(experiment), prefix)
+        plan = self.plan(one, self.kubeflow.schedules(self.experiment))
         if plan.keep is None:
             raise KubeflowError(f"The recurring run {one.schedule} was made, but is not among those that are enabled.")
+        now = self.clock.now()
+        apart = abs((plan.keep.created_at - now).total_seconds())
+        if apart > _SKEW_S:
+            self.say(
+                f"The clocks of Kubeflow and of this machine are {apart:.0f} s apart: a tick may fire twice, or not."
+            )
         if plan.disable:
             # Where that took its time, and a tick has passed meanwhile: the old one has still to see it.
-            now = clock.now()
-            clock.sleep((settled_moment([one.cron, *plan.crons], now) - now).total_seconds())
-    for schedule in plan.disable:
-        changes.append(Change(one.pipeline, "disable", schedule.name))
-        if not dry_run:
-            kubeflow.disable(schedule)
-    for schedule in [*plan.disable, *plan.retired]:
-        if kubeflow.under_way(experiment, schedule):
-            changes.append(Change(one.pipeline, "leave to end", schedule.name))
-            continue
-        changes.append(Change(one.pipeline, "delete", schedule.name))
-        if not dry_run:
-            kubeflow.delete_schedule(schedule)
-    return changes
+            self.clock.sleep((settled_moment([one.cron, *plan.crons], now) - now).total_seconds())
+        return plan
+
+    def retire(self, one: Wanted, plan: _Plan, *, dry_run: bool) -> list[Change]:
+        """Disables what is no longer wanted, and deletes what has no run under way."""
+        changes = []
+        for schedule in plan.disable:
+            changes.append(Change(one.pipeline, "disable", schedule.name))
+            if not dry_run:
+                self.kubeflow.disable(schedule)
+        for schedule in [*plan.disable, *plan.retired]:
+            if self.kubeflow.under_way(self.experiment, schedule):
+                changes.append(Change(one.pipeline, "leave to end", schedule.name))
+                continue
+            changes.append(Change(one.pipeline, "delete", schedule.name))
+            if not dry_run:
+                self.kubeflow.delete_schedule(schedule)
+        return changes
 
 
 def remove(

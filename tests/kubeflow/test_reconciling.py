@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cryptosentinel.errors import KubeflowError, KubeflowUnavailableError, UserInputError
-from pipelines.kubeflow.reconciling import remove
+from pipelines.kubeflow.reconciling import Clock, reconcile, remove
 from tests.kubeflow.builders import CRONS, clock_of, done, minutes, schedule, talk_to, wanted, writes
 from tests.kubeflow.double import Double, Fault
 from tests.kubeflow.server import serving
@@ -253,6 +253,16 @@ def test_a_slow_server_costs_no_tick_where_the_new_schedule_came_after_it(double
     schedule(double, wanted("2", pipelines=("feature",)))
     double.advance(600)
     assert minutes(double.ticks("cryptosentinel-feature"))[:4] == ["10:05:00", "10:10:00", "10:15:00", "10:20:00"]
+
+
+def test_clocks_that_differ_are_told_of(double: Double) -> None:
+    said: list[str] = []
+    behind = Clock(now=lambda: double.now - timedelta(seconds=45), sleep=double.advance)
+    for clock, version in ((clock_of(double), "1"), (behind, "2")):
+        want = wanted(version, pipelines=("feature",))
+        assert said == []
+        reconcile(talk_to(double), want, prefix="cryptosentinel", clock=clock, say=said.append)
+    assert said == ["The clocks of Kubeflow and of this machine are 45 s apart: a tick may fire twice, or not."]
 
 
 def test_all_of_ours_are_removed_and_their_runs_given_time(double: Double) -> None:
