@@ -116,6 +116,13 @@ def test_what_the_jobs_run_are_commands(monkeypatch: pytest.MonkeyPatch) -> None
             assert not ended.value.code, container["args"]
 
 
+def test_a_job_ends() -> None:
+    for job in of_kind(LEAST, "Job"):
+        assert job["spec"]["template"]["spec"]["restartPolicy"] == "Never"
+        assert job["spec"]["backoffLimit"] >= 1
+        assert job["spec"]["activeDeadlineSeconds"] <= 900
+
+
 def test_kserve_scales_only_where_it_is_asked_to() -> None:
     off, on = only(LEAST, "InferenceService"), only(scenario("cloud"), "InferenceService")
     assert off["metadata"]["annotations"]["serving.kserve.io/autoscalerClass"] == "none"
@@ -187,7 +194,7 @@ def test_hooks_run_when_they_should() -> None:
     }
 
 
-def test_schedules_can_be_switched_off_and_stay_uploaded_by_nobody() -> None:
+def test_schedules_can_be_switched_off() -> None:
     values = merged(LEAST, setting("kfp.schedules", False))
     (job,) = (each for each in of_kind(values, "Job") if each["metadata"]["name"].endswith("-setup"))
     assert job["spec"]["template"]["spec"]["initContainers"][0]["args"] == ["pipelines", "schedule", "--remove"]

@@ -75,6 +75,15 @@ def test_the_settings_of_a_release_are_settings_of_the_library(name: str, tmp_pa
     assert (settings.kubeflow.url is not None) == values.get("kfp", {}).get("enabled", True)
 
 
+def test_one_token_authenticates_with_kubeflow() -> None:
+    own = yaml.safe_load(settings_file(scenario("hopsworks")))["kubeflow"]
+    assert own["token_file"] == "/var/run/secrets/kubeflow/pipelines/token"
+    keys = setting("secret.keys", ["CRYPTOSENTINEL_KUBEFLOW__TOKEN"])
+    given = yaml.safe_load(settings_file(merged(scenario("hopsworks"), keys)))["kubeflow"]
+    assert "token_file" not in given
+    assert given["secret_env"] == {"CRYPTOSENTINEL_KUBEFLOW__TOKEN": "CRYPTOSENTINEL_KUBEFLOW__TOKEN"}
+
+
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_a_name_is_given_once(name: str) -> None:
     names = [

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import helm_python as helm
+import jsonschema
 import pytest
 
 from charts import make
@@ -144,6 +145,22 @@ def test_the_schema_has_the_settings_of_the_library() -> None:
     assert schema == make.schema(schema), "make chart-docs"
 
 
+def test_the_schema_is_one_that_every_helm_reads() -> None:
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    jsonschema.Draft7Validator.check_schema(schema)  # Helm 3 before 3.18 knows no later one
+
+    def lonely(node: Any) -> bool:
+        """Whether nothing stands beside a reference: draft 7 would ignore it."""
+        if isinstance(node, list):
+            return all(map(lonely, node))
+        return not isinstance(node, dict) or (
+            (len(node) == 1 or "$ref" not in node) and all(map(lonely, node.values()))
+        )
+
+    assert schema["$schema"] == "http://json-schema.org/draft-07/schema#"
+    assert lonely(schema)
+
+
 def test_every_value_is_in_the_schema() -> None:
     schema = json.loads((CHART / "values.schema.json").read_text())
 
@@ -151,7 +168,7 @@ def test_every_value_is_in_the_schema() -> None:
         below = schema
         for name in path.split("."):
             if "$ref" in below:
-                below = schema["$defs"][below["$ref"].rpartition("/")[2]]
+                below = schema["definitions"][below["$ref"].rpartition("/")[2]]
             if name not in below.get("properties", {}):
                 return bool(below.get("additionalProperties")) or "type" not in below
             below = below["properties"][name]
