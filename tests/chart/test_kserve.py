@@ -5,8 +5,10 @@ from __future__ import annotations
 import itertools
 
 import pytest
+import yaml
 
 from cryptosentinel import cli
+from cryptosentinel.config import load_settings
 from tests.chart.rendered import (
     FULLNAME,
     LEAST,
@@ -19,6 +21,7 @@ from tests.chart.rendered import (
     predictor_spec,
     scenario,
     setting,
+    settings_file,
     texts,
 )
 
@@ -120,7 +123,17 @@ def test_a_job_ends() -> None:
     for job in of_kind(LEAST, "Job"):
         assert job["spec"]["template"]["spec"]["restartPolicy"] == "Never"
         assert job["spec"]["backoffLimit"] >= 1
-        assert job["spec"]["activeDeadlineSeconds"] <= 900
+        assert job["spec"]["activeDeadlineSeconds"]
+    rules = load_settings(environ={}).rollout
+    # For the Lease, for the pods, for those before to come back, with the trial and the schedules (docs/rollout.md).
+    (setup,) = (job for job in of_kind(LEAST, "Job") if job["metadata"]["name"].endswith("-setup"))
+    assert setup["spec"]["activeDeadlineSeconds"] >= 3 * rules.timeout_s + 30 + 300
+
+
+def test_a_trial_finds_the_service_in_a_cluster_of_another_name() -> None:
+    assert "url" not in yaml.safe_load(settings_file(LEAST))["rollout"]
+    other = yaml.safe_load(settings_file(merged(LEAST, {"clusterDomain": "corp.internal"})))
+    assert other["rollout"]["url"] == f"http://{FULLNAME}-predictor.{NAMESPACE}.svc.corp.internal"
 
 
 def test_kserve_scales_only_where_it_is_asked_to() -> None:

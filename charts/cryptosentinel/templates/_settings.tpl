@@ -7,7 +7,11 @@ The settings file: `settings`, and what the chart itself decides, which the sche
 {{- if .Values.serving.enabled }}
 {{- $_ := set $ours "serving" (dict "model_name" $name "url" (include "cryptosentinel.predictorUrl" .)) }}
 {{- if include "cryptosentinel.promoted" . }}
-{{- $_ := set $ours "rollout" (dict "inference_service" $name "namespace" .Release.Namespace) }}
+{{- $rollout := dict "inference_service" $name "namespace" .Release.Namespace }}
+{{- if ne .Values.clusterDomain "cluster.local" }}
+{{- $_ := set $rollout "url" (include "cryptosentinel.predictorUrl" .) }}
+{{- end }}
+{{- $_ := set $ours "rollout" $rollout }}
 {{- end }}
 {{- end }}
 {{- with .Values.kfp }}
