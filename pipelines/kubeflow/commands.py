@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 import secrets
 import time
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -206,12 +207,14 @@ def _say(text: str) -> None:
 
 def _tell(changes: list[Change], *, as_json: bool, dry_run: bool) -> None:
     if as_json:
-        print_json([{"pipeline": c.pipeline, "action": c.action, "name": c.name} for c in changes])
+        print_json([asdict(change) for change in changes])
         return
     if dry_run:
         err.print("Nothing was written (--dry-run). It would be:")
     for change in changes:
-        out.print(f"{change.pipeline:<10}{change.action:<14}{change.name}", highlight=False, soft_wrap=True)
+        out.print(
+            f"{change.pipeline:<10} {change.kind:<9} {change.action:<13} {change.name}", highlight=False, soft_wrap=True
+        )
 
 
 def _run_record(run: Run) -> dict[str, object]:

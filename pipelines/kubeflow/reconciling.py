@@ -24,6 +24,7 @@ from pipelines.kubeflow.wanted import Wanted, is_ours
 
 # What differs by more, beside the time that requests take, may mistake one side of a tick for the other.
 _SKEW_S = 20
+Kind = Literal["version", "schedule"]
 Act = Literal["upload", "create", "disable", "delete", "keep", "leave to end"]
 
 
@@ -32,12 +33,14 @@ class Change:
     """What was done, or would be.
 
     Attributes:
-        pipeline: to which.
+        pipeline: of which.
+        kind: to a version of it, or to a schedule (a recurring run).
         action: `keep` and `leave to end` are no writes; to leave is to delete once its run has ended.
         name: of the version or the recurring run.
     """
 
     pipeline: str
+    kind: Kind
     action: Act
     name: str
 
@@ -71,7 +74,7 @@ def upload(kubeflow: Kubeflow, wanted: list[Wanted], *, dry_run: bool) -> tuple[
     for one in wanted:
         pipeline_id = kubeflow.pipeline(one.name)
         version = kubeflow.version(pipeline_id, one.version) if pipeline_id else None
-        changes.append(Change(one.pipeline, "keep" if version else "upload", one.version))
+        changes.append(Change(one.pipeline, "version", "keep" if version else "upload", one.version))
         if version is None and not dry_run:
             pipeline_id = pipeline_id or kubeflow.make_pipeline(one.name, one.package)
             version = kubeflow.upload_version(pipeline_id, one.version, one.package)
@@ -103,7 +106,7 @@ def reconcile(
     versions, changes = upload(kubeflow, wanted, dry_run=dry_run)
     experiment = kubeflow.experiment() if dry_run else kubeflow.make_experiment()
     if experiment is None:
-        return [*changes, *(Change(one.pipeline, "create", one.schedule) for one in wanted)]
+        return [*changes, *(Change(one.pipeline, "schedule", "create", one.schedule) for one in wanted)]
     place = _Place(kubeflow, experiment, prefix, versions, clock, say)
     waiting = list(wanted)
     while waiting:
@@ -117,7 +120,7 @@ def reconcile(
             clock.sleep((moment - now).total_seconds())
             continue
         waiting.remove(one)
-        changes += [Change(one.pipeline, "keep" if plan.keep else "create", one.schedule)]
+        changes += [Change(one.pipeline, "schedule", "keep" if plan.keep else "create", one.schedule)]
         if plan.keep is None and not dry_run:
             plan = place.make(one)
         changes += place.retire(one, plan, dry_run=dry_run)
@@ -180,14 +183,14 @@ class _Place:
         """Disables what is no longer wanted, and deletes what has no run under way."""
         changes = []
         for schedule in plan.disable:
-            changes.append(Change(one.pipeline, "disable", schedule.name))
+            changes.append(Change(one.pipeline, "schedule", "disable", schedule.name))
             if not dry_run:
                 self.kubeflow.disable(schedule)
         for schedule in [*plan.disable, *plan.retired]:
             if self.kubeflow.under_way(self.experiment, schedule):
-                changes.append(Change(one.pipeline, "leave to end", schedule.name))
+                changes.append(Change(one.pipeline, "schedule", "leave to end", schedule.name))
                 continue
-            changes.append(Change(one.pipeline, "delete", schedule.name))
+            changes.append(Change(one.pipeline, "schedule", "delete", schedule.name))
             if not dry_run:
                 self.kubeflow.delete_schedule(schedule)
         return changes
@@ -205,12 +208,12 @@ def remove(
     changes = []
     for schedule in ours:
         if schedule.enabled:
-            changes.append(Change(_pipeline(schedule, prefix), "disable", schedule.name))
+            changes.append(Change(_pipeline(schedule, prefix), "schedule", "disable", schedule.name))
             if not dry_run:
                 kubeflow.disable(schedule)
     begin = clock.now()
     for schedule in ours:
-        changes.append(Change(_pipeline(schedule, prefix), "delete", schedule.name))
+        changes.append(Change(_pipeline(schedule, prefix), "schedule", "delete", schedule.name))
         if dry_run:
             continue
         while kubeflow.under_way(experiment, schedule) and (clock.now() - begin).total_seconds() < wait_s:

@@ -28,7 +28,7 @@ class Fault:
 
     Attributes:
         method, path: which requests, the path as a regular expression.
-        status: what is answered; 0: nothing at all, the connection ends; -1: nothing for a second.
+        status: what is answered; 0: nothing at all, the connection ends; -1: a refusal, a second late.
         done: whether what was asked for is done all the same.
         times: how often.
         takes_s: how much time passes before the answer.
@@ -90,7 +90,7 @@ class Double(Scheduler):
         return api.V2beta1Experiment(**self.experiments[key])
 
     def list_pipelines(self, query: dict[str, str], _: Any) -> Any:
-        shown = [api.V2beta1Pipeline(**p) for p in self.pipelines.values()]
+        shown = [api.V2beta1Pipeline(**p) for p in self.pipelines.values() if p["namespace"] == query.get("namespace")]
         return _page(api.V2beta1ListPipelinesResponse, "pipelines", shown, query, {"display_name"})
 
     def upload_pipeline(self, query: dict[str, str], body: bytes) -> Any:

@@ -44,7 +44,8 @@ class _Handler(BaseHTTPRequestHandler):
                 status, answer, headers = fault.status, b'{"message": "a fault that was asked for"}', fault.headers
         if status == -1:
             threading.Event().wait(1.0)
-        if status <= 0:
+            status = 400
+        if status == 0:
             self.close_connection = True
             return
         self.send_response(status)

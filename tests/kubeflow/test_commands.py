@@ -39,7 +39,8 @@ def test_from_upload_to_removal(double: Double) -> None:
     assert [one["action"] for one in call("submit")] == ["upload"] * 4
     assert [one["state"] for one in call("status")] == ["off"] * 4
 
-    assert sorted(one["action"] for one in call("schedule")) == ["create"] * 4 + ["keep"] * 4
+    made = sorted((one["kind"], one["action"]) for one in call("schedule"))
+    assert made == [("schedule", "create")] * 4 + [("version", "keep")] * 4
     before = len(double.writes)
     assert {one["action"] for one in call("schedule")} == {"keep"}
     assert len(double.writes) == before  # unchanged: no write
@@ -84,7 +85,7 @@ def test_a_run_that_fails_is_said(double: Double, monkeypatch: pytest.MonkeyPatc
 def test_for_people_it_is_text() -> None:
     runner = CliRunner()
     text = runner.invoke(app, ["schedule", "--dry-run"], catch_exceptions=False)
-    assert "feature   upload" in text.output
+    assert "feature    version   upload " in text.output
     assert "Nothing was written" in text.output
     runner.invoke(app, ["schedule"], catch_exceptions=False)
     status = runner.invoke(app, ["status"], catch_exceptions=False).output

@@ -74,6 +74,7 @@ def test_with_several_users_everything_is_in_the_profiles_namespace(double: Doub
     kubeflow = talk_to(double, namespace="team-a")
     kubeflow.make_experiment()
     kubeflow.make_pipeline("cryptosentinel-feature", Path("manifests/pipelines/feature.yaml").resolve())
+    assert kubeflow.pipeline("cryptosentinel-feature") in double.pipelines
     assert {e["namespace"] for e in double.experiments.values()} == {"team-a"}
     assert {p["namespace"] for p in double.pipelines.values()} == {"team-a"}
     with pytest.raises(KubeflowError, match="requires a namespace"):
