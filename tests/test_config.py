@@ -271,7 +271,7 @@ def test_a_mapping_that_is_wrong_as_a_whole_is_named_by_what_was_written_of_it()
 
 def test_what_is_set_of_a_step_leaves_its_other_defaults() -> None:
     train = load(overrides={"kubeflow.steps.train.cpu_request": "2"}).kubeflow.steps.train
-    assert (train.cpu_request, train.memory_request, train.timeout_s) == ("2", "1Gi", 3600)
+    assert (train.cpu_request, train.memory_request, train.timeout_s) == ("2", "512Mi", 3600)
 
 
 def test_an_assignment_is_a_name_and_a_value() -> None:

@@ -21,7 +21,7 @@ class StepSettings(Group):
 
     cpu_request: Cpu = "100m"
     cpu_limit: Annotated[Cpu | None, OrNone] = Field(None, description="empty: what the node has to spare")
-    memory_request: Memory = "512Mi"
+    memory_request: Memory = "384Mi"
     memory_limit: Annotated[Memory | None, OrNone] = "1Gi"
     timeout_s: int = Field(600, ge=30, description="of the pod, its image's download included")
 
@@ -37,18 +37,20 @@ class _Drift(StepSettings):
 
 class _Train(StepSettings):
     cpu_request: Cpu = "500m"
-    memory_request: Memory = "1Gi"
+    memory_request: Memory = "512Mi"
     memory_limit: Annotated[Memory | None, OrNone] = "2Gi"
     timeout_s: int = Field(3600, ge=30)
 
 
 class _Evaluate(StepSettings):
     cpu_request: Cpu = "250m"
+    memory_request: Memory = "512Mi"
     memory_limit: Annotated[Memory | None, OrNone] = "2Gi"
     timeout_s: int = Field(1800, ge=30)
 
 
 class _Register(StepSettings):
+    memory_request: Memory = "512Mi"
     timeout_s: int = Field(2400, ge=30, description="it waits for the rollout")
 
 
