@@ -23,7 +23,9 @@ log = logging.getLogger("serving")
 MAX_HEAD_BYTES = 64 * 2**10  # of a request's first line and headers
 BODY_TIMEOUT_S = 30  # for a body to arrive
 FIRST_REQUEST_S = 0.5  # how long, at the end, a connection is kept that has asked nothing yet
-LINGER_S = 1  # how long a body that was refused is still read: who closes at once resets the answer away
+# How long a body that was refused is still read, and how long it may pause: who closes before all of it has come resets
+# the answer away.
+LINGER_S, LINGER_PAUSE_S = 30, 5
 
 
 class Operations:
@@ -219,6 +221,8 @@ async def _refuse(refused: _Refused, path: str, receive: Receive, send: Send) ->
     await send({"type": "http.response.body", "body": body, "more_body": True})
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(LINGER_S):
-            while (await receive()).get("more_body"):
-                pass
+            more = True
+            while more:
+                async with asyncio.timeout(LINGER_PAUSE_S):
+                    more = (await receive()).get("more_body", False)
     await send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -161,6 +161,32 @@ def test_a_body_whose_length_is_too_large_is_not_read():
     assert asyncio.run(connection())[0]["status"] == 413
 
 
+@pytest.mark.parametrize(("pause_s", "read"), [(0.003, 100), (30, 1)], ids=["it comes slowly", "it comes no more"])
+def test_a_refused_body_is_read_for_as_long_as_it_comes(monkeypatch, pause_s, read):
+    monkeypatch.setattr(middleware, "LINGER_PAUSE_S", 0.5)
+    count = 0
+
+    async def receive() -> Any:
+        nonlocal count
+        count += 1
+        await asyncio.sleep(pause_s)
+        return {"type": "http.request", "body": b"x", "more_body": count < 100}
+
+    async def run() -> list[Any]:
+        sent: list[Any] = []
+
+        async def send(message: Any) -> None:
+            sent.append((message["type"], message.get("more_body"), count))
+
+        scope = {"type": "http", "method": "POST", "path": PREDICT, "headers": [(b"content-length", b"101")]}
+        await Operations(echo, Admission(100))(scope, receive, send)
+        return sent
+
+    # The answer is sent before the body is read, and ended after it: the connection stays open for as long.
+    whole, end = ("http.response.body", True, 0), ("http.response.body", False, read)
+    assert asyncio.run(run())[1:] == [whole, end]
+
+
 def test_bodies_held_at_once_are_bounded_and_released():
     held = Admission(100)
     app = Operations(echo, held)
