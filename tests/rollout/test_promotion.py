@@ -48,6 +48,12 @@ def test_the_champion_that_serves_already_is_not_written_again(world: World) -> 
     assert len(world.api.writes()) == before
 
 
+def test_one_that_was_told_and_not_proved_is_proved_without_telling_it_again(world: World) -> None:
+    world.api.point_at(world.uri(2))  # and then the process was killed
+    assert roll_out(world.workspace, 2).outcome == "rolled out"
+    assert (world.api.applied, world.trials, world.champion) == ([], [SERVICE_URL], 2)
+
+
 def test_a_service_that_was_just_installed_is_led_to_the_champion(world: World) -> None:
     world.api.point_at(None)
     done = roll_out(world.workspace)
