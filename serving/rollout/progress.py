@@ -101,11 +101,7 @@ def _of_pods(cluster: Cluster, name: str, storage_uri: str | None) -> list[str]:
         return [error.message]
     said = []
     for pod in pods:
-        if (
-            (pod.metadata.annotations or {}).get(BUNDLE) != storage_uri
-            or _is_ready(pod)
-            or pod.metadata.deletion_timestamp
-        ):
+        if (pod.metadata.annotations or {}).get(BUNDLE) != storage_uri or _is_ready(pod):
             continue
         words = [*_of_containers(pod), *_unscheduled(pod)]
         try:

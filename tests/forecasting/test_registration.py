@@ -60,6 +60,19 @@ def test_one_that_was_killed_after_it_was_champion_is_recorded_as_promoted_by_th
     assert verdicts(registry) == [f"promoted: {reasons(bundle)}"]
 
 
+def test_what_another_process_left_behind_is_settled_by_the_next_registration(
+    registry: DeltaModelRegistry, bundle: Bundle, tmp_path: Path
+) -> None:
+    registry.register(some_bundle(tmp_path / "one", "one"), metrics={}, verdict="passed: not champion yet; good")
+    registry.register(some_bundle(tmp_path / "two", "two"), metrics={}, verdict="passed: not champion yet; better")
+    registry.promote(2, expected=0)
+    register_bundle(registry, bundle)
+    assert verdicts(registry)[:2] == [
+        "interrupted: the process ended before it was champion; good",
+        "promoted: better",
+    ]
+
+
 def test_one_that_did_not_serve_is_recorded_as_rolled_back_with_why(
     registry: DeltaModelRegistry, bundle: Bundle
 ) -> None:
