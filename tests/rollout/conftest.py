@@ -18,7 +18,8 @@ from cryptosentinel.storage import ModelRegistry, open_storage
 from cryptosentinel.workspace import Workspace
 from serving.rollout import calls, progress, trial
 from tests.builders import make_tiny_bundle
-from tests.rollout.kubernetes_api import NAME, NAMESPACE, Api
+from tests.rollout.kubernetes_api import Api
+from tests.rollout.objects import NAME, NAMESPACE
 from tests.serving.builders import SPEC, make_random_walk
 
 STORE = "s3://bucket/store"

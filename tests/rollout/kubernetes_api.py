@@ -12,73 +12,15 @@ import re
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
+from http.server import ThreadingHTTPServer
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
-import yaml
+from tests.rollout.http_side import Fault, RefusalError, handler_of
+from tests.rollout.objects import BUNDLE, NAME, NAMESPACE, Json, bundle, counts, deployment, is_ready, pod
+from tests.rollout.rights import Asked, allows, rules
 
-NAME, NAMESPACE = "cs", "release"
-BUNDLE = "internal.serving.kserve.io/storage-initializer-sourceuri"
-DOCS = Path(__file__).parents[2] / "docs" / "rollout.md"
-_PATH = re.compile(r"/(?:api/v1|apis/([^/]+)/[^/]+)/namespaces/([^/]+)/([^/]+)(?:/([^/]+))?$")
 _MICRO_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}(Z|[+-]\d\d:\d\d)$")
-
-Json = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Asked:
-    """One request, in the words of RBAC."""
-
-    verb: str
-    group: str
-    resource: str
-    namespace: str
-    name: str
-    dry_run: bool = False
-
-
-@dataclass
-class Fault:
-    """What happens to the next `times` requests of a verb and resource, in place of an answer.
-
-    `status` 0 cuts the connection, -1 lets it hang. `served` does what was asked all the same, and then fails.
-    """
-
-    verb: str
-    resource: str
-    status: int
-    times: int = 1
-    retry_after: str = ""
-    served: bool = False
-
-
-class RefusalError(Exception):
-    def __init__(self, status: int, message: str, causes: list[Json] | None = None) -> None:
-        super().__init__(message)
-        self.status = status
-        self.body = {"kind": "Status", "status": "Failure", "code": status, "message": message}
-        self.body |= {"details": {"causes": causes}} if causes else {}
-
-
-def rules() -> list[Json]:
-    """The Role of docs/rollout.md, with the InferenceService's name in it."""
-    (text,) = re.findall(r"```yaml\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)
-    return list(yaml.safe_load(text.replace("NAME", NAME))["rules"])
-
-
-def allows(rule: Json, asked: Asked) -> bool:
-    names = rule.get("resourceNames")
-    return (
-        asked.verb in rule["verbs"]
-        and asked.group in rule["apiGroups"]
-        and asked.resource in rule["resources"]
-        and (names is None or asked.name in names)
-    )
 
 
 @dataclass
@@ -128,7 +70,7 @@ class Api:
         self.leases: dict[str, Json] = {}
         self.pods: dict[str, list[Json]] = {}
         self.events: list[Json] = []
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), handler_of(self))
         self.server.daemon_threads = True
         self._stop = threading.Event()
         self.threads = [
@@ -208,7 +150,7 @@ class Api:
         """One step of a Deployment towards a bundle; whether it has just arrived."""
         count = self.replicas if name == f"{NAME}-predictor" else 1
         if name not in self.deployments:
-            self.deployments[name] = _deployment(name, count)
+            self.deployments[name] = deployment(name, count)
         found = self.deployments[name]
         status, template = found["status"], found["spec"]["template"]["metadata"]
         if template["annotations"].get(BUNDLE) != uri or "rev" not in found:
@@ -217,14 +159,14 @@ class Api:
             found["rev"] = time.monotonic()
         elif status["observedGeneration"] < found["metadata"]["generation"]:
             # Going back finds the old pods: a template that has ready pods is not made anew.
-            ready = any(_bundle(pod) == uri and _is_ready(pod) for pod in self.pods.get(name, []))
+            ready = any(bundle(each) == uri and is_ready(each) for each in self.pods.get(name, []))
             status |= {"observedGeneration": found["metadata"]["generation"], "conditions": []}
             if ready:
-                self.pods[name] = [pod for pod in self.pods[name] if _bundle(pod) == uri]
-                status |= _counts(count, count)
+                self.pods[name] = [each for each in self.pods[name] if bundle(each) == uri]
+                status |= counts(count, count)
                 self._touch(found)
                 return True
-            self.pods.setdefault(name, []).append(_pod(name, len(self.pods[name]), uri))
+            self.pods.setdefault(name, []).append(pod(name, len(self.pods[name]), uri))
             status |= {
                 "replicas": count + 1,
                 "updatedReplicas": 1,
@@ -232,8 +174,8 @@ class Api:
                 "unavailableReplicas": 1,
             }
         elif status.get("unavailableReplicas") and uri not in self.never_ready and not status.get("dead"):
-            self.pods[name] = [_pod(name, 9, uri, ready=True)]
-            status |= _counts(count, count)
+            self.pods[name] = [pod(name, 9, uri, ready=True)]
+            status |= counts(count, count)
             self._touch(found)
             return True
         elif status.get("unavailableReplicas") and self.given_up and not status["conditions"]:
@@ -243,7 +185,7 @@ class Api:
         elif (
             uri in self.dies_after and not status.get("dead") and time.monotonic() - found["rev"] > self.dies_after[uri]
         ):
-            self.pods[name] = [_pod(name, 9, uri)]
+            self.pods[name] = [pod(name, 9, uri)]
             status |= {"availableReplicas": 0, "unavailableReplicas": count, "dead": True}
         else:
             return False
@@ -359,109 +301,6 @@ class Api:
         self._touch(lease)
         return copy.deepcopy(lease)
 
-    def _handler(api: Api) -> type[BaseHTTPRequestHandler]:  # noqa: N805
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do(self) -> None:
-                url = urlsplit(self.path)
-                query = {name: values[0] for name, values in parse_qs(url.query).items()}
-                body = self.rfile.read(int(self.headers.get("content-length") or 0)).decode()
-                asked = _asked(self.command, url.path, query)
-                with api.changed:
-                    api.asked.append(asked)
-                    fault = next(
-                        (f for f in api.faults if f.times and (f.verb, f.resource) == (asked.verb, asked.resource)),
-                        None,
-                    )
-                    if fault:
-                        fault.times -= 1
-                try:
-                    if fault and not fault.served:
-                        return self.fail(fault)
-                    if asked.verb == "watch":
-                        return self.watch(asked, query)
-                    found = api.answer(asked, query, self.headers.get("content-type", ""), body)
-                except RefusalError as refusal:
-                    return self.send(refusal.status, refusal.body)
-                if fault:
-                    return self.fail(fault)
-                return self.send(200, found)
-
-            do_GET = do_POST = do_PUT = do_PATCH = do  # noqa: N815
-
-            def fail(self, fault: Fault) -> None:
-                if fault.status > 0:
-                    more = {"Retry-After": fault.retry_after} if fault.retry_after else {}
-                    text = {"kind": "Status", "code": fault.status, "message": "the server is not well"}
-                    return self.send(fault.status, text, more)
-                if fault.status < 0:
-                    api._stop.wait(2)
-                self.close_connection = True
-                return None
-
-            def send(self, status: int, found: Json, headers: dict[str, str] | None = None) -> None:
-                content = json.dumps(found).encode()
-                self.send_response(status)
-                for name, value in {"Content-Type": "application/json", **(headers or {})}.items():
-                    self.send_header(name, value)
-                self.send_header("Content-Length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content)
-
-            def watch(self, asked: Asked, query: dict[str, str]) -> None:
-                if not any(allows(rule, asked) for rule in api.rules):
-                    raise RefusalError(403, "cannot watch resource")
-                if api.watch_fault == "refused":
-                    raise RefusalError(403, "cannot watch resource")
-                self.send_response(200)
-                self.send_header("Transfer-Encoding", "chunked")
-                self.end_headers()
-                self.close_connection = True
-                deadline, since = time.monotonic() + float(query["timeoutSeconds"]), int(query["resourceVersion"])
-                if api.watch_fault == "vanishes":
-                    return
-                if api.watch_fault == "expired":
-                    self.event("ERROR", {"kind": "Status", "code": 410, "reason": "Expired", "message": "too old"})
-                    return
-                while (left := deadline - time.monotonic()) > 0 and not api._stop.is_set():
-                    if api.watch_fault == "stale":
-                        api._stop.wait(left)
-                        continue
-                    with api.changed:
-                        api.changed.wait(min(left, 0.02))
-                        news = [each for each in api.history if each["version"] > since]
-                        since = api.version
-                    for each in news:
-                        if each["object"]["metadata"]["name"] == asked.name:
-                            self.event(each["type"], each["object"])
-                self.chunk(b"")
-
-            def event(self, kind: str, found: Json) -> None:
-                self.chunk(json.dumps({"type": kind, "object": found}).encode() + b"\n")
-
-            def chunk(self, content: bytes) -> None:
-                with suppress(OSError):  # the client has seen enough
-                    self.wfile.write(b"%x\r\n%s\r\n" % (len(content), content))
-
-            def log_message(self, *_: object) -> None: ...
-
-        return Handler
-
-
-def _asked(method: str, path: str, query: dict[str, str]) -> Asked:
-    match = _PATH.match(path)
-    assert match, path
-    group, namespace, resource, name = (part or "" for part in match.groups())
-    if method == "GET" and not name:
-        verb = "watch" if query.get("watch", "").lower() == "true" else "list"
-        # The API server takes the name from the selector, where that is all it selects.
-        selected = query.get("fieldSelector", "")
-        name = selected.removeprefix("metadata.name=") if selected.startswith("metadata.name=") else ""
-    else:
-        verb = {"GET": "get", "POST": "create", "PUT": "update", "PATCH": "patch"}[method]
-    return Asked(verb, group, resource, namespace, name, dry_run="dryRun" in query)
-
 
 def _found(found: Json | None, asked: Asked) -> Json:
     if found is None:
@@ -476,70 +315,3 @@ def _fields(service: Json) -> dict[str, Any]:
         "storageUri": spec.get("predictor", {}).get("model", {}).get("storageUri"),
         "canary": copy.deepcopy(spec.get("canary")),
     }
-
-
-def _counts(count: int, available: int) -> Json:
-    return {
-        "replicas": count,
-        "updatedReplicas": count,
-        "availableReplicas": available,
-        "unavailableReplicas": count - available,
-    }
-
-
-def _deployment(name: str, count: int) -> Json:
-    labels = {"app": f"isvc.{name}"}
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": {"name": name, "namespace": NAMESPACE, "generation": 0},
-        "spec": {
-            "replicas": count,
-            "selector": {"matchLabels": labels},
-            "template": {
-                "metadata": {"labels": labels, "annotations": {}},
-                "spec": {"containers": [{"name": "kserve-container"}]},
-            },
-        },
-        "status": {"observedGeneration": 0, "conditions": []},
-    }
-
-
-def _pod(name: str, number: int, uri: str | None, *, ready: bool = False) -> Json:
-    word = "True" if ready else "False"
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"name": f"{name}-{number}", "annotations": {} if uri is None else {BUNDLE: uri}},
-        "status": {
-            "conditions": [{"type": "Ready", "status": word}],
-            "initContainerStatuses": [
-                _container("storage-initializer", terminated={"exitCode": 0, "reason": "Completed"})
-                if ready
-                else _container(
-                    "storage-initializer",
-                    waiting={"reason": "CrashLoopBackOff", "message": "back-off 10s restarting failed container"},
-                    before={"exitCode": 1, "reason": "Error", "message": "Traceback ...\nAccess Denied\n"},
-                )
-            ],
-            "containerStatuses": [
-                _container("kserve-container", running={})
-                if ready
-                else _container("kserve-container", waiting={"reason": "PodInitializing"})
-            ],
-        },
-    }
-
-
-def _container(name: str, *, before: Json | None = None, **state: Json) -> Json:
-    last = {"terminated": before} if before else {}
-    known = {"name": name, "image": "serving", "imageID": "", "restartCount": 0, "ready": "running" in state}
-    return {**known, "state": state, "lastState": last}
-
-
-def _bundle(pod: Json) -> str | None:
-    return pod["metadata"]["annotations"].get(BUNDLE)
-
-
-def _is_ready(pod: Json) -> bool:
-    return bool(pod["status"]["conditions"][0]["status"] == "True")

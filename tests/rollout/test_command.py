@@ -17,7 +17,7 @@ from serving.commands import add_commands
 from serving.rollout import promoter
 from tests.builders import T0, make_tiny_bundle, settings_of
 from tests.rollout.conftest import STORE, World
-from tests.rollout.kubernetes_api import NAME, NAMESPACE
+from tests.rollout.objects import NAME, NAMESPACE
 from tests.serving.builders import SPEC
 
 if "rollout" not in {command.name or command.callback.__name__ for command in app.registered_commands}:

@@ -20,7 +20,8 @@ from serving.rollout.cluster import Cluster
 from serving.rollout.lease import PromotionLease
 from serving.rollout.promotion import roll_out
 from tests.rollout.conftest import World, make_workspace
-from tests.rollout.kubernetes_api import NAME, NAMESPACE, Fault
+from tests.rollout.http_side import Fault
+from tests.rollout.objects import NAME, NAMESPACE
 
 ISVC, DEPLOYMENTS, LEASES = "inferenceservices", "deployments", "leases"
 LEASE = f"{NAME}-promotion"

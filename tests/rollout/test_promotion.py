@@ -17,7 +17,7 @@ from cryptosentinel.errors import (
 from serving.rollout import promoter, trial
 from serving.rollout.promotion import roll_out
 from tests.rollout.conftest import World, make_workspace
-from tests.rollout.kubernetes_api import NAME, NAMESPACE
+from tests.rollout.objects import NAME, NAMESPACE
 
 SERVICE_URL = f"http://{NAME}-predictor.{NAMESPACE}.svc.cluster.local"
 

@@ -9,7 +9,7 @@ import pytest
 from cryptosentinel.errors import RolledBackError
 from serving.rollout.promotion import roll_out
 from tests.rollout.conftest import World, make_workspace
-from tests.rollout.kubernetes_api import Asked, allows, rules
+from tests.rollout.rights import Asked, allows, rules
 
 
 def promote_fail_and_try(world: World) -> None:

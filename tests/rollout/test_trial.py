@@ -17,7 +17,8 @@ from serving.rollout import trial
 from serving.rollout.promotion import roll_out
 from tests.builders import make_tiny_bundle
 from tests.rollout.conftest import make_workspace
-from tests.rollout.kubernetes_api import NAME, Api
+from tests.rollout.kubernetes_api import Api
+from tests.rollout.objects import NAME
 from tests.serving.builders import SPEC, make_random_walk, make_rows
 from tests.serving.processes import settings_for
 
