@@ -31,6 +31,8 @@ state = pwd; cat $(1) | cksum
 # find(candidates,minor): sets $$python to the first that is at least 3.11 and below 3.minor; empty where none is.
 find = for python in $(1) ''; do [ -z "$$python" ] \
          || $$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, $(2)))' 2>/dev/null && break; done
+# The cluster needs no environment: the standard library of the first suitable Python.
+cluster = $(call find,$(PYTHONS),99); [ -n "$$python" ] || { echo "Python 3.11 or newer is needed." >&2; exit 1; }; $$python -m manifests.kind
 place = head -n 1 $(1)/.state 2>/dev/null
 count = grep -c '==' $(1)
 
@@ -38,7 +40,8 @@ tag = $(strip $(REGISTRY))/$$image:$(strip $(TAG))
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-drift environment drift-environment run doctor test lint format bench bench-serving compile lock \
-        clean images test-images chart chart-docs chart-scan kind-up kind-down
+        clean images test-images chart chart-docs chart-scan kind-up kind-status kind-logs \
+        kind-down e2e
 
 ##@ Use
 run: setup ## Run everything on this machine: bars, features, training, predictor, dashboard
@@ -122,11 +125,21 @@ chart-scan: setup ## Look for what is careless in the chart's manifests, with ch
 	@rm -rf build/chart && $(BIN)/python -m tests.chart.written build/chart
 	@$(CHECKOV_VENV)/bin/checkov --directory build/chart --config-file charts/checkov.yaml
 
-kind-up: ## Not yet: install all of it on a local kind cluster
-	@echo "Not yet: nothing can be installed on a cluster; 'make run' does the same job on one machine." >&2; exit 1
+kind-up: ## Install all of it on a local kind cluster, or go on where that stopped; KUBERNETES=1.36 takes another version
+	@$(cluster) up $(if $(KUBERNETES),--kubernetes $(KUBERNETES)) $(ARGS)
 
-kind-down: ## Not yet: remove the local kind cluster
-	@echo "Not yet: there is no cluster to remove." >&2; exit 1
+kind-status: ## Say how it is with the cluster: what runs, what does not and why, its addresses
+	@$(cluster) status
+
+kind-logs: ## Collect the cluster's logs into build/kind/logs
+	@$(cluster) logs
+
+kind-down: ## Remove the local kind cluster, with all that is stored in it
+	@$(cluster) down
+
+e2e: setup ## From nothing to the first settled forecast, on a local kind cluster; takes about an hour and a half
+	@$(cluster) up $(if $(KUBERNETES),--kubernetes $(KUBERNETES)) --values manifests/kind/e2e-values.yaml $(ARGS)
+	@$(BIN)/pytest tests/cluster
 
 # The two below do the work of setup and setup-drift when there is work to do.
 environment:
@@ -166,10 +179,11 @@ drift-environment:
 help: ## Show this help
 	@echo "CryptoSentinel. Usage: make TARGET [VARIABLE=value]"
 	@awk '/^##@ / { print "\n" substr($$0, 5) ":" } \
-	  /^[a-zA-Z-]+ *[?:][^#]*## / { name = $$1; sub(/:$$/, "", name); sub(/^[^#]*## /, ""); printf "  %-13s %s\n", name, $$0 }' \
+	  /^[a-zA-Z0-9-]+ *[?:][^#]*## / { name = $$1; sub(/:$$/, "", name); sub(/^[^#]*## /, ""); printf "  %-13s %s\n", name, $$0 }' \
 	  $(firstword $(MAKEFILE_LIST))
 
 ##@ Variables
+KUBERNETES ?= ## Of kind-up and e2e: 1.34, 1.35 or 1.36
 ARGS   ?= ## What run, test, bench and lock pass on: make run ARGS="--once --source simulated"
 IMAGES ?= $(ALL_IMAGES) ## What images builds
 REGISTRY ?= cryptosentinel ## Where images are to be pushed: a registry and a project

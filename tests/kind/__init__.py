@@ -1,0 +1,1 @@
+"""The local cluster's tool, with stand-ins for the programs that it runs."""
