@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stdout
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -180,13 +181,12 @@ class Kubeflow:
         """The newest runs of a pipeline, the newest first."""
 
         def ask() -> list[Run]:
-            answer = self._client.list_runs(
-                experiment_id=experiment_id,
-                page_size=count,
-                sort_by="created_at desc",
-                filter=_where("pipeline_id", pipeline_id),
+            # Kubeflow cannot filter runs by their pipeline: all are read, until there are enough.
+            newest = map(
+                read_run,
+                _paged(self._client.list_runs, "runs", experiment_id=experiment_id, sort_by="created_at desc"),
             )
-            return list(map(read_run, answer.runs or []))
+            return list(islice((run for run in newest if run.pipeline_id == pipeline_id), count))
 
         return self._patiently("list runs", ask)
 

@@ -180,8 +180,8 @@ class Double(Scheduler):
 
     def list_runs(self, query: dict[str, str], _: Any) -> Any:
         shown = [_run(run) for run in self.runs.values() if run.experiment_id == query.get("experiment_id")]
-        names = {"display_name", "recurring_run_id", "pipeline_id"}
-        return _page(api.V2beta1ListRunsResponse, "runs", shown, query, names)
+        # Not by its pipeline: runAPIToModelFieldMap of the API server lacks that.
+        return _page(api.V2beta1ListRunsResponse, "runs", shown, query, {"display_name", "recurring_run_id"})
 
     def make_run(self, _: dict[str, str], body: Any) -> Any:
         given = _fits(api.V2beta1Run, body)
@@ -273,17 +273,13 @@ def _page(model: Any, kind: str, items: list[Any], query: dict[str, str], filter
     for predicate in json.loads(query.get("filter") or "{}").get("predicates", []):
         if predicate["operation"] not in {"EQUALS", 1} or predicate["key"] not in filters:
             raise RefusedError(400, f"cannot filter by {predicate}")
-        items = [item for item in items if _value(item, predicate["key"]) == predicate["stringValue"]]
+        items = [item for item in items if getattr(item, predicate["key"]) == predicate["stringValue"]]
     name, _, order = (query.get("sort_by") or "created_at asc").partition(" ")
     items = sorted(items, key=lambda item: getattr(item, name), reverse=order == "desc")
     begin, size = int(query.get("page_token") or 0), int(query.get("page_size") or 10)
     token = str(begin + size) if begin + size < len(items) else ""
     field_name = next(name for name, json_name in model.attribute_map.items() if json_name == kind)
     return model(**{field_name: items[begin : begin + size]}, next_page_token=token, total_size=len(items))
-
-
-def _value(item: Any, key: str) -> Any:
-    return item.pipeline_version_reference.pipeline_id if key == "pipeline_id" else getattr(item, key)
 
 
 @lru_cache(maxsize=64)
