@@ -25,9 +25,11 @@ BUILT_IN = (
 
 
 @contextmanager
-def cluster(version: str, kinds: Sequence[str]) -> Iterator[helm.Config]:
-    """Helm's connection to a cluster of this version (`1.33`) with these kinds."""
+def cluster(version: str, kinds: Sequence[str], secrets: Sequence[Any] = ()) -> Iterator[helm.Config]:
+    """Helm's connection to a cluster of this version (`1.33`) with these kinds, and these Secrets in the namespace."""
     answers = _answers(version, kinds)
+    for secret in secrets:
+        answers[f"/api/v1/namespaces/{NAMESPACE}/secrets/{secret['metadata']['name']}"] = secret
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"

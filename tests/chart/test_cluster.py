@@ -6,7 +6,7 @@ import helm_python as helm
 import pytest
 
 from tests.chart.cluster import BUILT_IN, GATEWAY, KSERVE, PROMETHEUS, cluster, try_install
-from tests.chart.rendered import LEAST, SCENARIOS, merged, scenario, setting
+from tests.chart.rendered import LEAST, NAMESPACE, SCENARIOS, merged, scenario, setting
 from tests.chart.schemas import VERSIONS
 
 
@@ -57,3 +57,18 @@ def test_what_is_switched_off_need_not_be_there() -> None:
         assert "InferenceService" not in try_install(
             config, merged(LEAST, setting("serving.enabled", False), setting("kfp.enabled", False))
         )
+
+
+def test_a_secret_that_does_not_tell_kserve_where_the_store_is_is_refused() -> None:
+    def secret(annotations: dict[str, str]) -> dict:
+        named = {"name": "forecasts-store", "namespace": NAMESPACE, "annotations": annotations}
+        return {"apiVersion": "v1", "kind": "Secret", "metadata": named}
+
+    values, there = scenario("airgapped"), [*BUILT_IN, *KSERVE, *GATEWAY]
+    with (
+        cluster("1.33", there, [secret({"team": "research"})]) as config,
+        pytest.raises(helm.HelmError, match=r"forecasts-store has no annotation serving\.kserve\.io/s3-endpoint"),
+    ):
+        try_install(config, values)
+    with cluster("1.33", there, [secret({"serving.kserve.io/s3-endpoint": "objects.internal:9443"})]) as config:
+        assert try_install(config, values)

@@ -99,6 +99,7 @@ WRONG: list[tuple[str, Any, tuple[str, ...]]] = [
         {"serving": {"deploymentMode": "Knative"}, "metrics": {"serviceMonitor": {"enabled": True}}},
         ("metrics.serviceMonitor", "Knative"),
     ),
+    ("serving.deploymentMode", "Knative", ("networkPolicy.serving.from is empty", "ci/hopsworks-values.yaml")),
     ("networkPolicy.metrics.from", [], ("/networkPolicy/metrics/from", "minItems: got 0, want 1")),
     ("networkPolicy.serving.from", [{}], ("/networkPolicy/serving/from/0", "minProperties: got 0, want 1")),
     ("networkPolicy.egress.cidrs", ["anywhere"], ("/networkPolicy/egress/cidrs/0", "does not match pattern")),

@@ -49,6 +49,8 @@ def test_from_upload_to_removal(double: Double) -> None:
     found = call("status", "--last", "1")
     assert [(one["pipeline"], one["state"]) for one in found] == [(name, "scheduled") for name in NAMES]
     assert found[0]["runs"][0]["state"] in {"SUCCEEDED", "RUNNING"}
+    shown = [run["id"] for one in call("status") for run in one["runs"]]
+    assert len(shown) == len(set(shown)) == len(double.runs) >= 4  # each with its own pipeline
     assert found[0]["cron"] == "0 */5 * * * *"
     changed = call("status", "--set", "schedules.feature=0 */10 * * * *")
     assert [one["state"] for one in changed] == ["changed", "scheduled", "scheduled", "scheduled"]

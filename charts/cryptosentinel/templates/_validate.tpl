@@ -79,11 +79,23 @@ nobody has to try again for each.
 {{- if and .Values.metrics.serviceMonitor.enabled (eq .Values.serving.deploymentMode "Knative") }}
 {{- $wrong = append $wrong "metrics.serviceMonitor: with serving.deploymentMode Knative there is no Service that leads to the predictor's metrics. Scrape the pods by their annotations." }}
 {{- end }}
+{{- $policy := .Values.networkPolicy }}
+{{- if and .Values.serving.enabled (eq .Values.serving.deploymentMode "Knative") $policy.enabled (not (or $policy.serving.open $policy.serving.from)) }}
+{{- $wrong = append $wrong "networkPolicy.serving.from is empty: with serving.deploymentMode Knative its activator and its gateway come from other namespaces, and nothing gets ready without them. Name theirs, as ci/hopsworks-values.yaml does, or set networkPolicy.serving.open=true." }}
+{{- end }}
 {{- if and .Values.setup.enabled .Values.serving.enabled (not .Values.setup.serviceAccount.create) (not .Values.setup.serviceAccount.name) }}
 {{- $wrong = append $wrong "setup.serviceAccount: with create=false it needs the name of one that exists; the rights to promote are bound to it." }}
 {{- end }}
 {{- if and .Values.kfp.enabled (not .Values.kfp.steps.serviceAccount.create) (not .Values.kfp.steps.serviceAccount.name) }}
 {{- $wrong = append $wrong "kfp.steps.serviceAccount: with create=false it needs the name of one that exists, e.g. pipeline-runner." }}
+{{- end }}
+{{- /* Of a Secret that exists already; `lookup` finds nothing where there is no cluster. */}}
+{{- if and (include "cryptosentinel.promoted" .) .Values.storage.endpoint .Values.secret.existingSecret }}
+{{- with lookup "v1" "Secret" .Release.Namespace .Values.secret.existingSecret }}
+{{- if not (dig "annotations" "serving.kserve.io/s3-endpoint" "" .metadata) }}
+{{- $wrong = append $wrong (printf "secret.existingSecret: %s has no annotation serving.kserve.io/s3-endpoint, so that KServe would look for the bundles in AWS. Annotate it as docs/kubernetes.md tells." .metadata.name) }}
+{{- end }}
+{{- end }}
 {{- end }}
 {{- if .Capabilities.APIVersions.Has "apps/v1/Deployment" }}
 {{- $needs := list
