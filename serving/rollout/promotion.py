@@ -65,7 +65,9 @@ def roll_out(
     force: bool = False,
     dry_run: bool = False,
 ) -> RolledOut:
-    """Brings a version to serve, and makes it champion; where it serves and is champion, nothing is written.
+    """Brings a version to serve, and makes it champion; where it is served and champion, nothing is written.
+
+    New pods that do so are waited for even then: somebody may have changed their image or settings.
 
     Args:
         workspace: whose registry, and whose settings name the InferenceService.
@@ -89,7 +91,10 @@ def roll_out(
         )
     api, namespace = connect()
     cluster = Cluster(api, rules.namespace or namespace, rules.inference_service)
-    looked = _Promotion(workspace, cluster, None, force).would(version, ask=dry_run)
+    looker = _Promotion(workspace, cluster, None, force)
+    looked = looker.would(version, ask=dry_run)
+    if not dry_run and looked.outcome == "unchanged":
+        looker.wait(looked.storage_uri)
     if dry_run or looked.outcome == "unchanged":
         return looked
     with PromotionLease(cluster, rules.lease_s, wait_s=rules.timeout_s) as lease:
@@ -151,12 +156,12 @@ class _Promotion:
         if self._rules.canary_percent is not None and before.storage_uri != uri:
             url = self._cluster.url(candidate=True)
             self._write(before.storage_uri, self._candidate(before, uri))
-            self._wait(uri, candidate=True)
+            self.wait(uri, candidate=True)
             trial.hold(url, serving)
             self._watch_candidate(uri)
             trial.hold(url, serving)
         self._write(uri)
-        self._wait(uri)
+        self.wait(uri)
         trial.hold(self._rules.url or self._cluster.url(), serving)
 
     def _candidate(self, before: Service, uri: str) -> dict[str, Any]:
@@ -197,7 +202,12 @@ class _Promotion:
                 remedy="`spec.canary` is new in KServe 0.20; a field that another manager holds as well stays.",
             )
 
-    def _wait(self, uri: str | None, candidate: bool = False) -> None:
+    def wait(self, uri: str | None, candidate: bool = False) -> None:
+        """Until only pods with that bundle serve.
+
+        Raises:
+            RolloutError: they do not, in time; with what the cluster says of it.
+        """
         name = self._cluster.deployment_name(candidate)
         deadline = time.monotonic() + self._rules.timeout_s
         deployment, lacks = None, ""
@@ -250,7 +260,7 @@ class _Promotion:
                 self._registry.amend(target.version, verdict=f"rolled back: {reason.rstrip('.')}; {target.verdict}")
         serves = f"version {to.version}" if to is not None else uri or "the bundle of its image"
         if wait:
-            self._wait(uri)
+            self.wait(uri)
             return f"It serves {serves} again."
         return f"It was told to serve {serves} again."
 

@@ -115,6 +115,13 @@ class Api:
                 self.owners["storageUri"] = {manager}
         self._reconcile(at_once=True)
 
+    def restart(self) -> None:
+        """The predictor's pods are about to be made anew, with the same bundle."""
+        with self.changed:
+            del self.pods[f"{NAME}-predictor"], self.deployments[f"{NAME}-predictor"]["rev"]
+            for _ in range(2):
+                self._step(f"{NAME}-predictor", self.storage_uri)
+
     def close(self) -> None:
         self._stop.set()
         self.server.shutdown()

@@ -48,6 +48,17 @@ def test_the_champion_that_serves_already_is_not_written_again(world: World) -> 
     assert len(world.api.writes()) == before
 
 
+def test_new_pods_of_a_champion_that_is_served_already_are_waited_for(world: World) -> None:
+    world.api.never_ready.add(world.uri(1))
+    world.api.restart()  # with another image, say
+    impatient = make_workspace(world.workspace.settings.home, timeout_s=0.4)
+    with pytest.raises(RolloutError, match=r"cs-predictor does not serve it .*: 1 of 2 pods were made anew; pod cs-"):
+        roll_out(impatient)
+    world.api.never_ready.clear()
+    assert roll_out(world.workspace).outcome == "unchanged"
+    assert (world.api.writes(), world.champion) == ([], 1)
+
+
 def test_one_that_was_told_and_not_proved_is_proved_without_telling_it_again(world: World) -> None:
     world.api.point_at(world.uri(2))  # and then the process was killed
     assert roll_out(world.workspace, 2).outcome == "rolled out"
