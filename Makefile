@@ -62,12 +62,13 @@ setup-drift: setup ## Make .venv-drift, where alibi-detect will live (nothing us
 test: setup ## Run the tests; ARGS="-k config" picks some
 	@$(ONE_THREAD) $(BIN)/pytest -n 2 --dist loadscope --no-loadscope-reorder --durations 10 $(ARGS)
 
-lint: setup ## Check style, types, the direction of imports, and the Dockerfile
+lint: setup ## Check style, types, the direction of imports, the Dockerfile, and the workflows
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/hadolint images/Dockerfile
+	PATH="$(BIN):$$PATH" $(BIN)/actionlint
 
 format: setup ## Format the code, and mend what ruff can mend
 	$(BIN)/ruff format .

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from importlib.metadata import version
 
 import yaml
 
 from manifests.kind import machine, reporting
-from manifests.kind.pins import CERT_MANAGER, KSERVE, KUBERNETES, MANIFESTS, NAME, NODE_IMAGES, ROOT
+from manifests.kind.pins import CERT_MANAGER, KSERVE, KUBERNETES, MANIFESTS, NAME, NODE_IMAGES, ROOT, TOOLS
 from tests.chart.rendered import merged, only, scenario
 
 
@@ -41,13 +42,11 @@ def test_every_address_that_is_told_leads_to_a_service() -> None:
 def test_nodes_are_pinned_by_digest_and_the_default_one_is_the_config_s() -> None:
     config = yaml.safe_load((ROOT / "kind-config.yaml").read_text())
     assert config["nodes"][0]["image"] == NODE_IMAGES[KUBERNETES]
-    for version, image in NODE_IMAGES.items():
-        assert re.fullmatch(rf"kindest/node:v{re.escape(version)}\.\d+@sha256:[0-9a-f]{{64}}", image)
+    for kubernetes, image in NODE_IMAGES.items():
+        assert re.fullmatch(rf"kindest/node:v{re.escape(kubernetes)}\.\d+@sha256:[0-9a-f]{{64}}", image)
 
 
 def test_kubeflow_is_pinned_to_the_version_that_the_client_is_of() -> None:
-    from importlib.metadata import version
-
     urls = [url for folder in (".", "cluster-scoped") for url in kustomization(folder)["resources"]]
     assert len(urls) == 2
     assert all(f"ref={version('kfp')}&" in url for url in urls)
@@ -75,5 +74,22 @@ def test_the_readme_names_the_versions() -> None:
     for chart in (CERT_MANAGER, *KSERVE):
         assert re.fullmatch(r"v\d+\.\d+\.\d+", chart.version)
         assert f"{chart.chart.removeprefix('oci://')}`, {chart.version}" in readme
-    for version in NODE_IMAGES.values():
-        assert version.split("@")[0].removeprefix("kindest/node:v") in readme
+    for image in NODE_IMAGES.values():
+        assert image.split("@")[0].removeprefix("kindest/node:v") in readme
+
+
+def test_kind_is_tried_on_the_oldest_and_the_newest_kubernetes_with_the_kind_that_its_nodes_are_for() -> None:
+    text = (ROOT / ".github" / "workflows" / "e2e.yml").read_text()
+    tried = yaml.safe_load(text)["jobs"]["kind"]["strategy"]["matrix"]["kubernetes"]
+    assert tried == [min(NODE_IMAGES), max(NODE_IMAGES)]
+    (kind,) = [tool for tool in TOOLS if tool.name == "kind"]
+    assert f"kind@v{kind.lowest}.0" in text
+    assert f"kind@v{kind.lowest}.0" in kind.get
+
+
+def test_workflows_use_actions_that_cannot_change_and_ask_for_no_more_than_they_need() -> None:
+    for path in (ROOT / ".github" / "workflows").glob("*.yml"):
+        for used in re.findall(r"uses: (\S+)(.*)", path.read_text()):
+            assert used[0].startswith("./") or re.fullmatch(r"[\w/-]+@[0-9a-f]{40}", used[0]), used
+            assert used[0].startswith("./") or re.fullmatch(r" # v\d+\.\d+\.\d+", used[1]), used
+        assert yaml.safe_load(path.read_text())["permissions"] == {"contents": "read"}
