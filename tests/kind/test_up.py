@@ -208,4 +208,4 @@ def test_logs_are_collected_as_far_as_the_cluster_gives_them(finished: World) ->
     assert code == 0
     assert str(finished.folder / "work" / "logs") in said
     assert "the stand-in was told to fail" in (finished.folder / "work" / "logs" / "pods.txt").read_text()
-    assert (finished.folder / "work" / "logs" / "releases.txt").read_text()
+    assert (finished.folder / "work" / "logs" / "events.txt").read_text()
