@@ -52,6 +52,16 @@ nobody has to try again for each.
 {{- $wrong = append $wrong (printf "serving.annotations: serving.kserve.io/%s is the chart's to set: by serving.autoscaling, serving.deploymentMode and metrics." $name) }}
 {{- end }}
 {{- end }}
+{{- range $path, $labels := dict "commonLabels" .Values.commonLabels "serving.podLabels" .Values.serving.podLabels "dashboard.podLabels" .Values.dashboard.podLabels }}
+{{- range $name := list "app.kubernetes.io/name" "app.kubernetes.io/instance" "app.kubernetes.io/component" }}
+{{- if hasKey $labels $name }}
+{{- $wrong = append $wrong (printf "%s: Deployments, Services and network policies select pods by %s. Choose another label." $path $name) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- if gt (int .Values.serving.preStopSleepSeconds) (int .Values.serving.terminationGracePeriodSeconds) }}
+{{- $wrong = append $wrong (printf "serving.preStopSleepSeconds (%d) is beyond terminationGracePeriodSeconds (%d), which it is a part of: Kubernetes refuses such pods." (int .Values.serving.preStopSleepSeconds) (int .Values.serving.terminationGracePeriodSeconds)) }}
+{{- end }}
 {{- if not (regexMatch "^[a-z]([-a-z0-9]*[a-z0-9])?$" (include "cryptosentinel.fullname" .)) }}
 {{- $wrong = append $wrong (printf "The name %q is none that KServe takes: it must begin with a letter. Choose another release name, or set fullnameOverride." (include "cryptosentinel.fullname" .)) }}
 {{- end }}
