@@ -139,7 +139,6 @@ class KubeflowSettings(Group):
     parallel_fits: int = Field(2, ge=1, le=16, description="training steps at a time")
     retries: int = Field(2, ge=0, le=10, description="of a step that failed")
     backoff_s: int = Field(15, ge=0, description="before the first retry; doubles with each")
-    backoff_max_s: int = Field(240, ge=0)
     pods_kept_s: int = Field(3600, ge=60, description="how long a finished run's pods, with their logs, stay")
     runs_kept_days: float = Field(2.0, gt=0, description="how long a run that ended well stays listed")
     failed_runs_kept_days: float = Field(7.0, gt=0, description="how long others do")

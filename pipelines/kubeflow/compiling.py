@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 # By name: the three of `pipelines.definitions`, and the one that deletes what is no longer needed.
 PIPELINE_NAMES = ("feature", "training", "inference", "upkeep")
 BACKOFF_FACTOR = 2.0
+# For a pod to be given a node, which its time-out does not count.
+PLACING_S = 600
 
 
 @dataclass(frozen=True)
@@ -77,8 +79,11 @@ def dress_for_pod(task: PipelineTask, settings: KubeflowSettings) -> PipelineTas
         task.set_cpu_limit(step.cpu_limit)
     if step.memory_limit is not None:
         task.set_memory_limit(step.memory_limit)
-    # Every step of ours is safe to repeat, so that even one whose node went away may be.
-    task.set_retry(settings.retries, f"{settings.backoff_s}s", BACKOFF_FACTOR, f"{settings.backoff_max_s}s")
+    # Every step of ours is safe to repeat. The maximum is of all attempts with their pauses, from the first one's
+    # start: what fails later is not tried again, and an attempt under way then is killed (Argo's `maxDuration`).
+    attempts_s = (settings.retries + 1) * (step.timeout_s + PLACING_S)
+    pauses_s = settings.backoff_s * sum(BACKOFF_FACTOR**retry for retry in range(settings.retries))
+    task.set_retry(settings.retries, f"{settings.backoff_s}s", BACKOFF_FACTOR, f"{attempts_s + pauses_s:.0f}s")
     # Not root, and nothing written but in /tmp. Capabilities, privilege escalation and seccomp are seen to by
     # Kubeflow; a read-only root file system it cannot give, since its own driver writes to /tmp/outputs.
     kubernetes.set_security_context(task, settings.run_as_user, settings.run_as_group, run_as_non_root=True)

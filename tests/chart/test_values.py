@@ -104,7 +104,11 @@ WRONG: list[tuple[str, Any, tuple[str, ...]]] = [
     ("networkPolicy.serving.from", [{}], ("/networkPolicy/serving/from/0", "minProperties: got 0, want 1")),
     ("networkPolicy.egress.cidrs", ["anywhere"], ("/networkPolicy/egress/cidrs/0", "does not match pattern")),
     ("serving.preStopSleepSeconds", 31, ("preStopSleepSeconds (31) is beyond terminationGracePeriodSeconds (30)",)),
-    ("commonLabels", {"app.kubernetes.io/component": "x"}, ("commonLabels", "select pods by app.kubernetes.io/component")),
+    (
+        "commonLabels",
+        {"app.kubernetes.io/component": "x"},
+        ("commonLabels", "select pods by app.kubernetes.io/component"),
+    ),
     ("dashboard.podLabels", {"app.kubernetes.io/name": "x"}, ("dashboard.podLabels", "Choose another label")),
     ("commonLabels.team", "a b", ("/commonLabels/team", "does not match pattern")),
     ("fullnameOverride", "1-forecast", ("none that KServe takes: it must begin with a letter",)),
