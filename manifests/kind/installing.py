@@ -9,9 +9,10 @@ from pathlib import Path
 from manifests.kind.cluster import AGAIN
 from manifests.kind.commands import RefusedError, ask, helm, kubectl, say, work
 from manifests.kind.pins import CHART, IMAGES, KSERVE, KUBEFLOW, MANIFESTS, NAME, WORK, Prerequisite
-from manifests.kind.watching import waiting_in
+from manifests.kind.watching import wait_for_deployments, waiting_in
 
 _APPLY = ("apply", "--server-side", "--force-conflicts", "--field-manager", "cryptosentinel-kind", "--filename")
+READY_WITHIN_S = 600.0
 _PENDING = ("pending-install", "pending-upgrade", "pending-rollback")
 _NETWORK = "The network must let github.com, ghcr.io, quay.io, gcr.io and docker.io through (HTTPS_PROXY)."
 
@@ -68,7 +69,9 @@ def release(tags: dict[str, str], more_values: list[Path]) -> None:
     """Installs our chart, or upgrades it. Its setup Job runs in any case, and writes only what differs."""
     _apply_namespace()
     _state(NAME, NAME)
-    command = ["upgrade", "--install", NAME, str(CHART), "--namespace", NAME, "--wait", "--timeout", "20m"]
+    # Without --wait: Helm 4 would wait for the InferenceService to observe a generation that KServe takes from its
+    # Deployment, which may never be the same. The setup Job is waited for in any case.
+    command = ["upgrade", "--install", NAME, str(CHART), "--namespace", NAME, "--timeout", "20m"]
     for path in (CHART / "ci" / "kind-values.yaml", *more_values):
         command += ["--values", str(path)]
     for image, tag in tags.items():
@@ -79,6 +82,7 @@ def release(tags: dict[str, str], more_values: list[Path]) -> None:
         f"docs/kubernetes.md says what each failure means; make kind-logs collects the logs. {AGAIN}",
         waits_for=lambda: waiting_in(NAME, KUBEFLOW),
     )
+    wait_for_deployments(NAME, READY_WITHIN_S)
 
 
 def _apply_namespace() -> None:

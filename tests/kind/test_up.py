@@ -8,7 +8,8 @@ import os
 import pytest
 
 from manifests.kind import __main__ as tool
-from manifests.kind import cluster, commands, watching
+from manifests.kind import cluster, commands, installing, watching
+from manifests.kind.commands import StoppedError
 from tests.kind.conftest import READY, World
 
 # Every command that changes something, in the order of a first run, by its beginning.
@@ -69,6 +70,19 @@ def test_a_second_run_makes_nothing_twice(finished: World) -> None:
         "cryptosentinel"
     ]
     assert "cert-manager v1.21.1 is there." in said
+
+
+def test_our_own_pods_are_awaited_here_and_not_by_helm(finished: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Helm 4 compares generations of the InferenceService that KServe does not keep in step."""
+    assert finished.run("up")[0] == 0
+    (upgraded,) = finished.asked("helm --kube-context kind-cryptosentinel upgrade")
+    assert "--wait" not in upgraded
+    after = finished.asked()[finished.asked().index(upgraded) :]
+    assert [line for line in after if "get deployments --namespace cryptosentinel" in line]
+    monkeypatch.setattr(installing, "READY_WITHIN_S", 0.0)
+    finished.set(objects={"deployments": [READY | {"status": {}}]})
+    with pytest.raises(StoppedError, match="Not ready in cryptosentinel"):
+        installing.release({}, [])
 
 
 @pytest.mark.parametrize("how", ["fails", "dies"])
