@@ -19,6 +19,7 @@
     |   |-- BundleFormatError        its format version is unknown
     |   `-- SpecMismatchError        its features are not the ones offered
     |-- ServingError                 the predictor failed, or answered something else than a forecast
+    |-- DeliveryError                an alert was not delivered
     |-- RolloutError                 a version was not brought to serve in the cluster
     |   `-- RolledBackError          it was tried and did not serve: what served before serves again
     |-- KubeflowError                Kubeflow Pipelines refused what was asked of it
@@ -142,6 +143,20 @@ class SpecMismatchError(BundleError):
 
 class ServingError(CryptoSentinelError):
     """The predictor failed, or answered something that is not a forecast."""
+
+
+class DeliveryError(CryptoSentinelError):
+    """An alert was not delivered.
+
+    Attributes:
+        away: the receiver cannot take anything now, rather than this one alert.
+        retry_after_s: seconds to wait, where the receiver said so.
+    """
+
+    def __init__(self, message: str, *, away: bool, retry_after_s: float = 0.0, remedy: str = "") -> None:
+        super().__init__(message, remedy=remedy)
+        self.away = away
+        self.retry_after_s = retry_after_s
 
 
 class RolloutError(CryptoSentinelError):

@@ -67,6 +67,7 @@ def test_an_error_comes_out_of_another_process_as_it_was(name: str) -> None:
     more: dict[str, dict[str, Any]] = {
         "NotEnoughDataError": {"have": 1, "need": 2},
         "RateLimitedError": {"retry_after_s": 3.0},
+        "DeliveryError": {"away": True, "retry_after_s": 3.0},
         "PipelineError": {"message": "no rows", "exit_code": 2, "cause": "SourceError"},
     }
     error = getattr(errors, name)("What happened.", remedy="What to do.", **more.get(name, {}))

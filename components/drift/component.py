@@ -18,8 +18,10 @@ def drift(
     runner resolves only a lone one in a condition.)
     """
     from components.step import log_metrics, step, tell, write_text
+    from cryptosentinel.alerting import Facts, watch
     from cryptosentinel.drift import check_drift
     from cryptosentinel.forecasting import enough_rows, take_snapshot
+    from cryptosentinel.market.bars import utc
 
     with step("drift", settings, as_of) as workspace:
         workspace.storage.maintain()  # before anything is pinned: it rewrites files
@@ -38,4 +40,8 @@ def drift(
         log_metrics(metrics, {"rows": count, "rows_needed": needed})
         if found:
             log_metrics(metrics, {"drift_score": found.score, "drifted": float(found.drifted)})
+            now = utc(as_of) if as_of else workspace.source.now()
+            # The next inference step tells of it.
+            facts = Facts(drift=found.score, tick=str(store.last_timestamp(asset)))
+            watch(workspace.storage, facts, workspace.settings, now=now)
     return snapshot.model_dump_json() if count >= needed else ""

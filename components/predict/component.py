@@ -27,7 +27,8 @@ def predict(
             now = utc(as_of) if as_of else workspace.source.now()
             result = predict_once(workspace.storage, predictor, workspace.spec, workspace.settings, now=now)
         outcomes = result.settled["outcome"].value_counts().to_dict()
-        log_metrics(metrics, {"settled": len(result.settled), "alerts": len(result.alerts)} | outcomes)
+        told = {"alerts": len(result.alerts), "told": result.told.delivered, "not_told": len(result.told.failed)}
+        log_metrics(metrics, {"settled": len(result.settled)} | told | outcomes)
         forecast_id = ""
         if result.forecast is not None:
             forecast_id = result.forecast["forecast_id"]

@@ -5,8 +5,8 @@ Later wins: defaults, then a YAML file (``--config`` or ``CRYPTOSENTINEL_CONFIG`
 errors that name the setting. Secrets are read from the environment or the file, and never printed or passed on.
 """
 
+from cryptosentinel.config.alerts import AlertSettings, EmailSettings
 from cryptosentinel.config.groups import (
-    AlertSettings,
     CandidateName,
     CoinGeckoSettings,
     DashboardSettings,
@@ -41,6 +41,7 @@ __all__ = [
     "CoinGeckoSettings",
     "DashboardSettings",
     "DriftSettings",
+    "EmailSettings",
     "ExchangeSettings",
     "FileSettings",
     "ForecastSettings",

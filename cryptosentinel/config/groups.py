@@ -1,4 +1,4 @@
-"""The settings of what the library does, group by group."""
+"""The settings of what the library does, group by group; those of alerts are in `alerts`."""
 
 from __future__ import annotations
 
@@ -172,15 +172,6 @@ class DashboardSettings(Group):
 
     host: str = "127.0.0.1"
     port: int = Field(8501, ge=0, le=65535, description="0: any free port")
-
-
-class AlertSettings(Group):
-    """When to raise an alert."""
-
-    price_move_24h: float = Field(0.05, gt=0)
-    volatility: float = Field(0.5, gt=0, description="annualised volatility over 20 bars")
-    forecast_deviation: float = Field(0.03, gt=0, description="forecast against price")
-    drawdown: float = Field(0.10, gt=0, description="from the highest close of the last 24 hours")
 
 
 class ScheduleSettings(Group):

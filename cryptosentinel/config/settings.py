@@ -12,9 +12,9 @@ from typing import Any, Literal
 from pydantic import Field, field_validator
 
 from cryptosentinel.config import layers
+from cryptosentinel.config.alerts import AlertSettings
 from cryptosentinel.config.group import Group
 from cryptosentinel.config.groups import (
-    AlertSettings,
     DashboardSettings,
     DriftSettings,
     ForecastSettings,

@@ -8,14 +8,14 @@ from datetime import datetime, timedelta
 import numpy as np
 import pandas as pd
 
+from cryptosentinel.alerting import Told, deliver, gather_facts, open_sinks, watch
 from cryptosentinel.bundle import BOUNDS
 from cryptosentinel.config import ForecastSettings, Settings
 from cryptosentinel.errors import BundleError, ServingError
 from cryptosentinel.features import FeatureSpec
 from cryptosentinel.forecasting import SETTLED_COLUMNS, Adjusted, Settled, calibrate
-from cryptosentinel.predicting.alerts import check_alerts
 from cryptosentinel.predicting.forecasts import make_forecast
-from cryptosentinel.predicting.predictor import Predictor
+from cryptosentinel.predicting.predictor import Answer, Predictor, Rows
 from cryptosentinel.predicting.refusals import Abstention
 from cryptosentinel.predicting.settling import settle_due
 from cryptosentinel.storage import ForecastLog, Storage
@@ -31,7 +31,8 @@ class PredictReport:
         abstained: why there is no forecast; empty where there is one.
         adjusted: what the forecast's quantiles rest on; None where the step abstained.
         settled: forecasts settled now.
-        alerts: alerts raised or resolved now.
+        alerts: alerts that were raised, got worse or were resolved now.
+        told: what of the alerts, and of those before them, was delivered now.
     """
 
     forecast: pd.Series | None
@@ -39,12 +40,13 @@ class PredictReport:
     adjusted: Adjusted | None
     settled: pd.DataFrame
     alerts: pd.DataFrame
+    told: Told
 
 
 def predict(
     storage: Storage, predictor: Predictor, spec: FeatureSpec, settings: Settings, *, now: datetime
 ) -> PredictReport:
-    """Settles due forecasts, makes a forecast, adjusts its quantiles, logs it, and updates the alerts.
+    """Settles due forecasts, makes a forecast, adjusts its quantiles, logs it, updates the alerts and tells of them.
 
     Settling comes first and alerts happen even where the predictor fails: its failure is raised at the end, after
     everything that does not need it is stored.
@@ -56,8 +58,9 @@ def predict(
     asset = settings.market.asset
     settled = settle_due(storage.log, storage.features, asset, spec.interval, settings.forecast, now=now)
     forecast, abstained, adjusted, failure = None, "", None, None
+    noted = _Noting(predictor)
     try:
-        made = current_forecast(storage, predictor, spec, settings, now=now)
+        made = current_forecast(storage, noted, spec, settings, now=now)
     except (ServingError, BundleError) as error:
         failure = error
     else:
@@ -67,12 +70,34 @@ def predict(
             rows, adjusted = made
             storage.log.write_forecasts(rows)
             forecast = _as_logged(storage.log, rows.iloc[0])
-    alerts = check_alerts(
-        storage.log, storage.features, asset, spec.hash, spec.interval, settings.alerts, forecast, now=now
+    no_forecast = abstained or (failure.message if failure is not None else "")
+    facts = gather_facts(
+        storage, spec, settings, forecast, no_forecast=no_forecast, model_age_days=noted.age_days(now), now=now
     )
+    alerts = watch(storage, facts, settings, now=now)
+    told = deliver(storage.outbox, asset, open_sinks(settings.alerts), settings.alerts)
     if failure is not None:
         raise failure
-    return PredictReport(forecast, abstained, adjusted, settled, alerts)
+    return PredictReport(forecast, abstained, adjusted, settled, alerts, told)
+
+
+class _Noting:
+    """A predictor that notes what data its bundle has seen."""
+
+    def __init__(self, predictor: Predictor) -> None:
+        self.predictor = predictor
+        self.answer: Answer | None = None
+
+    def infer(self, rows: Rows) -> Answer:
+        self.answer = self.predictor.infer(rows)
+        return self.answer
+
+    def age_days(self, now: datetime) -> float:
+        """Since that data ended: 0 for the random walk, which has seen none; NaN while nothing was answered."""
+        if self.answer is None:
+            return np.nan
+        data_end = self.answer.data_end
+        return (now - data_end) / timedelta(days=1) if data_end is not None else 0.0
 
 
 def current_forecast(

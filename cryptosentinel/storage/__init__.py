@@ -1,31 +1,43 @@
-"""Where everything is kept: the feature store, the model registry, the forecast log.
+"""Where everything is kept: the feature store, the model registry, the forecast log, the outbox.
 
-`open_storage` opens all three; `protocols` says what each is. Delta Lake is imported once a store is opened: what only
+`open_storage` opens all four; `protocols` says what each is. Delta Lake is imported once a store is opened: what only
 names its tables, as the predictor does, needs none of it.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from cryptosentinel.storage.protocols import FeatureStore, ForecastLog, ModelRegistry, RegisteredModel, Storage, Written
-from cryptosentinel.storage.schemas import ALERTS, BARS, FORECASTS
+from cryptosentinel.storage.protocols import (
+    FeatureStore,
+    ForecastLog,
+    ModelRegistry,
+    Outbox,
+    RegisteredModel,
+    Storage,
+    Written,
+)
+from cryptosentinel.storage.schemas import ALERTS, BARS, DELIVERIES, FORECASTS
 
 if TYPE_CHECKING:
     from cryptosentinel.storage.features import DeltaFeatureStore
     from cryptosentinel.storage.forecast_log import DeltaForecastLog
     from cryptosentinel.storage.opening import open_storage
+    from cryptosentinel.storage.outbox import DeltaOutbox
     from cryptosentinel.storage.registry import DeltaModelRegistry
 
 __all__ = [
     "ALERTS",
     "BARS",
+    "DELIVERIES",
     "FORECASTS",
     "DeltaFeatureStore",
     "DeltaForecastLog",
     "DeltaModelRegistry",
+    "DeltaOutbox",
     "FeatureStore",
     "ForecastLog",
     "ModelRegistry",
+    "Outbox",
     "RegisteredModel",
     "Storage",
     "Written",
@@ -36,6 +48,7 @@ _ON_DELTA_LAKE = {
     "DeltaFeatureStore": "features",
     "DeltaForecastLog": "forecast_log",
     "DeltaModelRegistry": "registry",
+    "DeltaOutbox": "outbox",
     "open_storage": "opening",
 }
 

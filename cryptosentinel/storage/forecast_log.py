@@ -97,8 +97,8 @@ class DeltaForecastLog:
         return self._forecasts.version()
 
     def write_alerts(self, alerts: pd.DataFrame) -> Written:
-        """Upserts alerts."""
-        return self._alerts.upsert(alerts, schemas.ALERTS)
+        """Upserts alerts; one keeps when it was raised, and one that is resolved stays as it is."""
+        return self._alerts.upsert(alerts, schemas.ALERTS, resolve=_never_reopened)
 
     def read_alerts(self, asset: str, *, open_only: bool = False) -> pd.DataFrame:
         """Alerts, newest first; with `open_only`, those not resolved."""
@@ -119,4 +119,14 @@ def _with_outcome(stored: pa.Table, offered: pa.Table) -> pa.Table:
     for name in OUTCOME:
         settled = pc.if_else(open_still, offered[name], stored[name])
         stored = stored.set_column(stored.column_names.index(name), stored.schema.field(name), settled)
+    return stored
+
+
+def _never_reopened(stored: pa.Table, offered: pa.Table) -> pa.Table:
+    """Two processes may raise one alert, and one of them be late."""
+    open_still = pc.is_null(stored["resolved_at"])
+    for name in stored.column_names:
+        if name != "raised_at":
+            now = pc.if_else(open_still, offered[name], stored[name])
+            stored = stored.set_column(stored.column_names.index(name), stored.schema.field(name), now)
     return stored

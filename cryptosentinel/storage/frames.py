@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -23,6 +25,13 @@ def empty(schema: pa.Schema) -> pd.DataFrame:
     table = pa.schema(list(zip(schema.names, kinds, strict=True))).empty_table()
     frame: pd.DataFrame = table.to_pandas(types_mapper=_NULLABLE)
     return frame
+
+
+def of_records(records: Sequence[Mapping[str, object]], schema: pa.Schema) -> pd.DataFrame:
+    """A frame with the columns of `schema`, its times in UTC even where there are none."""
+    frame = pd.DataFrame(list(records), columns=schema.names)
+    times = [column.name for column in schema if pa.types.is_timestamp(column.type)]
+    return frame.assign(**{name: pd.to_datetime(frame[name], utc=True).astype("datetime64[ms, UTC]") for name in times})
 
 
 def to_arrow(rows: pd.DataFrame, schema: pa.Schema) -> pa.Table:

@@ -1,4 +1,4 @@
-"""Opening a store: its three parts, and the marker that says whose it is."""
+"""Opening a store: its four parts, and the marker that says whose it is."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from cryptosentinel.storage import delta
 from cryptosentinel.storage.features import DeltaFeatureStore
 from cryptosentinel.storage.files import Files, join
 from cryptosentinel.storage.forecast_log import DeltaForecastLog
+from cryptosentinel.storage.outbox import DeltaOutbox
 from cryptosentinel.storage.protocols import Storage
 from cryptosentinel.storage.registry import DeltaModelRegistry
 
@@ -56,6 +57,7 @@ def open_storage(storage: StorageSettings, *, root: Path, market: str) -> Storag
         DeltaFeatureStore(uri, options, retention_days=days),
         DeltaModelRegistry(uri, options, retention_days=days),
         DeltaForecastLog(uri, options, retention_days=days),
+        DeltaOutbox(uri, options, retention_days=days),
         uri,
     )
 

@@ -1,6 +1,6 @@
-"""What a feature store, a model registry and a forecast log are.
+"""What a feature store, a model registry, a forecast log and an outbox are.
 
-Everything a step reads or writes goes through these three. Frames are pandas; times are UTC.
+Everything a step reads or writes goes through these four. Frames are pandas; times are UTC.
 """
 
 from __future__ import annotations
@@ -166,10 +166,36 @@ class ForecastLog(Protocol):
         """Changes with every change of the forecasts; -1 while there are none."""
 
     def write_alerts(self, alerts: pd.DataFrame) -> Written:
-        """Upserts alerts."""
+        """Upserts alerts; one keeps when it was raised, and one that is resolved stays as it is."""
 
     def read_alerts(self, asset: str, *, open_only: bool = False) -> pd.DataFrame:
         """Alerts, newest first; with `open_only`, those not resolved."""
+
+    def maintain(self) -> None:
+        """Compacts small files and removes those that are not needed any more."""
+
+
+class Outbox(Protocol):
+    """What has to be told of alerts (`schemas.DELIVERIES`), by `delivery_id`, until it was told."""
+
+    def add(self, deliveries: pd.DataFrame) -> Written:
+        """Adds deliveries; one that is there already stays as it is."""
+
+    def read(self, asset: str) -> pd.DataFrame:
+        """All deliveries, oldest first."""
+
+    def claim(self, deliveries: pd.DataFrame, by: str, until: datetime, *, now: datetime) -> pd.DataFrame:
+        """Takes undelivered ones for this process, until a time; returns those that are its own now.
+
+        A sink is claimed as a whole, so that one process at a time tells it anything: where another one's claim on any
+        of its deliveries is alive, none of them is taken.
+        """
+
+    def record(self, deliveries: pd.DataFrame, by: str) -> Written:
+        """Writes what came of claimed deliveries.
+
+        What was delivered counts, whoever's the claim is by now; else one that is not this process's stays as it is.
+        """
 
     def maintain(self) -> None:
         """Compacts small files and removes those that are not needed any more."""
@@ -186,6 +212,7 @@ class Storage:
     features: FeatureStore
     registry: ModelRegistry
     log: ForecastLog
+    outbox: Outbox
     uri: str
 
     def maintain(self) -> None:
@@ -193,3 +220,4 @@ class Storage:
         self.features.maintain()
         self.registry.maintain()
         self.log.maintain()
+        self.outbox.maintain()

@@ -64,6 +64,26 @@ ALERTS = pa.schema(
     ]
 )
 
+# What has to be told of an alert, to whom, and what came of it. A row is claimed by the process that sends it.
+DELIVERIES = pa.schema(
+    [
+        pa.field("delivery_id", pa.string(), nullable=False),
+        pa.field("event_id", pa.string(), nullable=False),
+        pa.field("alert_id", pa.string(), nullable=False),
+        pa.field("asset", pa.string(), nullable=False),
+        pa.field("event", pa.string(), nullable=False),
+        pa.field("sink", pa.string(), nullable=False),
+        pa.field("body", pa.string(), nullable=False),  # JSON: the alert as it was then
+        pa.field("created_at", TIMESTAMP, nullable=False),
+        pa.field("attempts", pa.int64(), nullable=False),
+        pa.field("due_at", TIMESTAMP, nullable=False),
+        pa.field("claimed_by", pa.string()),
+        pa.field("claimed_until", TIMESTAMP),
+        pa.field("answer", pa.string()),
+        pa.field("delivered_at", TIMESTAMP),
+    ]
+)
+
 # The registry's own.
 VERSIONS = pa.schema(
     [

@@ -24,6 +24,7 @@ from cryptosentinel.predicting.forecasts import make_forecast
 from cryptosentinel.predicting.step import adjust
 from cryptosentinel.storage import FORECASTS, Storage
 from cryptosentinel.storage.schemas import QUANTILES
+from tests.alerting.builders import receiving
 from tests.builders import FIVE, T0, add_bars, at, make_random_bars, make_tiny_bundle, open_delta, settings_of
 from tests.predicting.builders import SPEC, FailingPredictor, counted, forecast, random_walk, settled
 
@@ -318,6 +319,27 @@ def test_where_the_predictor_fails_settling_and_alerts_happen_all_the_same(
     assert logged(storage)["outcome"].notna().all()
     assert len(logged(storage)) == 1
     assert storage.log.read_alerts("bitcoin")["kind"].tolist() == ["volatility"]
+
+
+def test_a_predictor_that_stays_away_is_told_of_and_why(tmp_path: Path) -> None:
+    storage = market(tmp_path, VOLATILE + 7)
+    storage.log.write_forecasts(forecast(VOLATILE))
+    with receiving() as receiver:
+        settings = settings_of(alerts__webhook_url=receiver.url)
+        with pytest.raises(ServingError):
+            step(storage, FailingPredictor(ServingError("The predictor is away.")), at(VOLATILE + 7), settings)
+    said = {request.json["kind"]: request.json["message"] for request in receiver.taken}
+    assert said["forecast_late"] == "The newest forecast was made 35 minutes ago: The predictor is away."
+
+
+@pytest.mark.parametrize(("days", "kinds"), [(44, []), (46, ["model_expired"])])
+def test_an_expired_model_is_told_of(tmp_path: Path, days: int, kinds: list[str]) -> None:
+    storage = market(tmp_path)
+    predictor = Changed(tiny(tmp_path), data_end=at(WARM) - timedelta(days=days))
+    quiet = settings_of(alerts__volatility=9, alerts__drawdown=0.9)
+    assert step(storage, predictor, at(WARM), quiet).alerts["kind"].tolist() == kinds
+    quiet_again = step(storage, tiny(tmp_path / "again"), at(WARM + 1), quiet).alerts
+    assert quiet_again["resolved_at"].notna().tolist() == [True] * len(kinds)
 
 
 def test_a_report_says_what_was_settled_and_which_alerts_were_raised(tmp_path: Path) -> None:
