@@ -198,7 +198,7 @@ def test_hooks_run_when_they_should() -> None:
     hooks = {
         each["metadata"]["name"].removeprefix(f"{FULLNAME}-"): each["metadata"]["annotations"]["helm.sh/hook"]
         for each in manifests(LEAST)
-        if "helm.sh/hook" in each["metadata"].get("annotations", {}) and each["kind"] != "ConfigMap"
+        if "helm.sh/hook" in each["metadata"].get("annotations", {})
     }
     assert hooks == {
         "setup": "post-install,post-upgrade,post-rollback",
