@@ -22,7 +22,7 @@ settings.register_profile("search", deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "house"))
 
 # The rooms that take longest, which begin first, so that none is left over when the others end.
-LONGEST = ("serving", "pipelines", "backtest", "forecasting", "chart", "rollout")
+LONGEST = ("serving", "pipelines", "backtest", "forecasting", "chart", "kind", "rollout")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import marshal
 import shutil
 import sys
 from pathlib import Path
@@ -25,7 +25,7 @@ class World:
     """What the stand-ins share, and the tool that is run in it."""
 
     def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        self.folder, self.capsys, self._file = folder, capsys, folder / "world.json"
+        self.folder, self.capsys, self._file = folder, capsys, folder / "world"
         self.set(
             asked=[],
             fails=[],
@@ -61,12 +61,12 @@ class World:
 
     def get(self, name: str) -> Any:
         """A part of the world."""
-        return json.loads(self._file.read_text())[name]
+        return marshal.loads(self._file.read_bytes())[name]
 
     def set(self, **parts: Any) -> None:
         """Changes parts of it."""
-        there = json.loads(self._file.read_text()) if self._file.exists() else {}
-        self._file.write_text(json.dumps(there | parts))
+        there = marshal.loads(self._file.read_bytes()) if self._file.exists() else {}
+        self._file.write_bytes(marshal.dumps(there | parts))
 
     def run(self, *arguments: str) -> tuple[int, str]:
         """The tool's exit status, and what it said. What was asked is counted from here."""
@@ -88,9 +88,9 @@ class World:
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> World:
     programs = tmp_path / "bin"
     programs.mkdir()
-    stand_in = Path(__file__).with_name("standin.py")
+    load = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import standin"
     for name in PROGRAMS:
-        script = f'#!/bin/sh\nexec {sys.executable} -IS {stand_in} {tmp_path / "world.json"} {name} "$@"\n'
+        script = f'#!/bin/sh\nexec {sys.executable} -IS -c "{load}" {tmp_path / "world"} {name} "$@"\n'
         (programs / name).write_text(script)
         (programs / name).chmod(0o755)
     (programs / "sh").symlink_to(shutil.which("sh"))

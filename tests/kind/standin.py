@@ -1,24 +1,30 @@
 """Stands in for docker, kind, kubectl, helm, git and make: notes what it was asked, and keeps a world in a file.
 
-    standin.py WORLD PROGRAM ARGUMENTS...
+Asked as `-c 'import standin' WORLD PROGRAM ARGUMENTS...`, and with few imports: it starts a thousand times.
 
 `fails` of the world names beginnings of commands that fail, once each; `dies` such that end half-way through.
 """
 
-import json
+import marshal
 import sys
 
 FILE, PROGRAM, ASKED = sys.argv[1], sys.argv[2], sys.argv[3:]
-with open(FILE) as file:
-    WORLD = json.load(file)
+with open(FILE, "rb") as file:
+    WORLD = marshal.load(file)
 
 
 def end(code=0, out="", err=""):
-    with open(FILE, "w") as file:
-        json.dump(WORLD, file)
+    with open(FILE, "wb") as file:
+        marshal.dump(WORLD, file)
     sys.stdout.write(out)
     sys.stderr.write(err)
     sys.exit(code)
+
+
+def as_json(value):
+    import json
+
+    return json.dumps(value)
 
 
 def after(flag):
@@ -35,15 +41,15 @@ def docker():
     if ASKED[0] == "info":
         if WORLD["docker"] is None:
             end(1, err="Cannot connect to the Docker daemon")
-        end(out=json.dumps(WORLD["docker"]))
+        end(out=as_json(WORLD["docker"]))
     if ASKED[0] == "run":
         end(out=f"Filesystem 1024-blocks Used Available Capacity Mounted on\noverlay 1 1 {WORLD['disk_kb']} 1% /\n")
     if ASKED[0] == "inspect":
-        end(out=json.dumps(WORLD["cluster"]["running"]) + "\n")
+        end(out=f"{WORLD['cluster']['running']}\n".lower())
     if ASKED[0] == "start":
         WORLD["cluster"]["running"] = True
     if ASKED[:2] == ["image", "inspect"]:
-        end(out=json.dumps(WORLD["images"][ASKED[-1]]) + "\n")
+        end(out=WORLD["images"][ASKED[-1]] + "\n")
     if ASKED[:2] == ["image", "ls"]:
         end(out="".join(f"{name}\n" for name in WORLD["images"] if name.startswith(ASKED[-1] + ":")))
     if ASKED[:2] == ["image", "rm"]:
@@ -82,7 +88,7 @@ def kubectl():
     needs_cluster()
     verb = ASKED[2:]
     if verb[0] == "version":
-        end(out=json.dumps({"serverVersion": {"gitVersion": "v" + WORLD["cluster"]["version"]}}))
+        end(out=as_json({"serverVersion": {"gitVersion": "v" + WORLD["cluster"]["version"]}}))
     if verb[0] == "apply":
         with open(after("--filename")) as file:
             if file.read() == "half":
@@ -93,7 +99,7 @@ def kubectl():
     if verb[:2] == ["get", "--raw"]:
         end(out="ok")
     if verb[0] == "get":
-        end(out=json.dumps({"items": WORLD["objects"].get(verb[1], [])}))
+        end(out=as_json({"items": WORLD["objects"].get(verb[1], [])}))
 
 
 def helm():
@@ -106,7 +112,7 @@ def helm():
     if verb[0] == "status":
         if verb[1] not in WORLD["releases"]:
             end(1, err="Error: release: not found")
-        end(out=json.dumps({"name": verb[1], "info": WORLD["releases"][verb[1]]}))
+        end(out=as_json({"name": verb[1], "info": WORLD["releases"][verb[1]]}))
     if verb[0] == "upgrade":
         there = WORLD["releases"].get(verb[2])
         if there and there["status"].startswith("pending"):
@@ -115,7 +121,7 @@ def helm():
         description = after("--description") if "--description" in verb else "Install complete"
         WORLD["releases"][verb[2]] = {"status": status, "description": description}
     if verb[0] == "list":
-        end(out=json.dumps([{"name": k, "chart": k, "status": v["status"]} for k, v in WORLD["releases"].items()]))
+        end(out=as_json([{"name": k, "chart": k, "status": v["status"]} for k, v in WORLD["releases"].items()]))
 
 
 def make():

@@ -37,6 +37,7 @@ def test_every_address_that_is_told_leads_to_a_service() -> None:
     assert set(opened) == {reporting.DASHBOARD, reporting.KUBEFLOW_PAGES, reporting.REST, reporting.GRPC}
     assert {each["listenAddress"] for each in node["extraPortMappings"]} == {"127.0.0.1"}
     assert config["name"] == NAME
+    assert scenario("kind")["settings"]["kubeflow"]["ui_url"] == reporting.addresses()["Kubeflow Pipelines"]
 
 
 def test_nodes_are_pinned_by_digest_and_the_default_one_is_the_config_s() -> None:

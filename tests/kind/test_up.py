@@ -8,7 +8,7 @@ import os
 import pytest
 
 from manifests.kind import __main__ as tool
-from manifests.kind import cluster, commands, installing, watching
+from manifests.kind import cluster, commands, installing, machine, watching
 from manifests.kind.commands import StoppedError
 from tests.kind.conftest import READY, World
 
@@ -86,8 +86,9 @@ def test_our_own_pods_are_awaited_here_and_not_by_helm(finished: World, monkeypa
 
 
 @pytest.mark.parametrize("how", ["fails", "dies"])
-def test_after_any_failure_the_next_run_goes_on(world: World, how: str) -> None:
+def test_after_any_failure_the_next_run_goes_on(world: World, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
     """Each run gets one command further than the one before."""
+    monkeypatch.setattr(machine, "check", lambda *_, **__: None)  # changes nothing, and asks nine programs
     world.set(**{how: CHANGES})
     for command in CHANGES:
         code, said = world.run("up")
