@@ -45,19 +45,17 @@ def teams_message(event: Event) -> dict[str, Any]:
     return {"type": "message", "attachments": [attachment]}
 
 
-def alertmanager_alerts(event: Event, now: datetime, until: datetime) -> list[dict[str, Any]]:
-    """For Alertmanager's `POST /api/v2/alerts`.
+def alertmanager_alert(event: Event, until: datetime) -> dict[str, Any]:
+    """For Alertmanager's `POST /api/v2/alerts`; an open alert ends there at `until`, unless it is renewed."""
+    return _alertmanager_alert(event, event.severity, event.resolved_at or until)
 
-    Labels are an alert's identity there, and routes go by severity: what got worse ends as what it was, and begins as
-    what it is.
 
-    Args:
-        event: what to tell.
-        now: the time.
-        until: when an open alert ends there unless it is renewed.
+def alertmanager_ended(event: Event, now: datetime) -> list[dict[str, Any]]:
+    """What ends with an event: an alert that got worse ends as what it was.
+
+    Labels are an alert's identity there, and routes go by severity: as critical it is another one.
     """
-    alerts = [_alertmanager_alert(event, event.severity, event.resolved_at or until)]
-    return [*alerts, _alertmanager_alert(event, WARNING, now)] if event.event == ESCALATED else alerts
+    return [_alertmanager_alert(event, WARNING, now)] if event.event == ESCALATED else []
 
 
 def _alertmanager_alert(event: Event, severity: str, ends_at: datetime) -> dict[str, Any]:

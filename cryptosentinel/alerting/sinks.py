@@ -16,7 +16,13 @@ from typing import Any, Protocol, runtime_checkable
 from pydantic import SecretStr
 
 from cryptosentinel.alerting.events import Event
-from cryptosentinel.alerting.formats import alertmanager_alerts, slack_message, teams_message, webhook_message
+from cryptosentinel.alerting.formats import (
+    alertmanager_alert,
+    alertmanager_ended,
+    slack_message,
+    teams_message,
+    webhook_message,
+)
 from cryptosentinel.config import AlertSettings, EmailSettings
 from cryptosentinel.errors import DeliveryError
 
@@ -88,16 +94,17 @@ class Alertmanager:
 
     def send(self, event: Event) -> str:
         """Tells it; see `Sink`."""
-        return self._post([event], event.id)
+        return self._post([alertmanager_alert(event, self._until), *alertmanager_ended(event, self.clock())], event.id)
 
     def renew(self, events: Sequence[Event]) -> None:
         """Tells it what is open; see `Renewed`."""
-        self._post(events, "")
+        self._post([alertmanager_alert(event, self._until) for event in events], "")
 
-    def _post(self, events: Sequence[Event], key: str) -> str:
-        now = self.clock()
-        until = now + timedelta(seconds=self.hold_s)
-        alerts = [alert for event in events for alert in alertmanager_alerts(event, now, until)]
+    @property
+    def _until(self) -> datetime:
+        return self.clock() + timedelta(seconds=self.hold_s)
+
+    def _post(self, alerts: list[dict[str, Any]], key: str) -> str:
         return post(self.name, f"{self.url.rstrip('/')}/api/v2/alerts", alerts, key, self.timeout_s, self.token)
 
 
