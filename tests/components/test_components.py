@@ -255,6 +255,23 @@ def test_drift_refuses_a_champion_that_is_damaged(tmp_path: Path, trained: tuple
         other.call(drift)
 
 
+def test_drift_raises_an_alert_that_ends_once_the_market_looks_as_before(
+    tmp_path: Path, trained: tuple[Run, list[Any]]
+) -> None:
+    _, models = trained
+    run = new_run(tmp_path)
+    run.data()
+    _, measured = run.call(evaluate, models=models, snapshot=run.call(drift)[0])
+    run.call(register, models=models, evaluation=measured["evaluation"])
+    log = run.workspace.storage.log
+    nervous = new_run(tmp_path, **{"drift.false_discovery_rate": 0.999, "drift.threshold": 0.01})
+    for _ in range(2):
+        nervous.call(drift)
+        assert log.read_alerts("bitcoin", open_only=True)["kind"].tolist() == ["drift"]
+    new_run(tmp_path, **{"drift.threshold": 1}).call(drift)
+    assert log.read_alerts("bitcoin")["resolved_at"].notna().tolist() == [True]
+
+
 def test_predict_without_a_predictor_says_how_to_start_one(tmp_path: Path) -> None:
     run = new_run(tmp_path)
     run.data()
