@@ -213,10 +213,11 @@ def sentence(figures: dict[str, Any]) -> str:
 
 def main() -> None:
     """Runs the command line; an error of ours becomes a sentence and its exit code."""
-    from cryptosentinel import cli_alerts, cli_backtest  # which import this module in turn
+    from cryptosentinel import cli_alerts, cli_backtest, cli_hopsworks  # which import this module in turn
 
     cli_alerts.add_commands(app)
     cli_backtest.add_commands(app)
+    cli_hopsworks.add_commands(app)
     for entry_point in entry_points(group="cryptosentinel.commands"):
         try:
             add_commands = entry_point.load()

@@ -174,10 +174,16 @@ def open_workspace(settings: Settings, *, now: datetime | None = None, begin: bo
             remedy="Run `cryptosentinel up` for it first, or name another one with --source or --home.",
         )
     storage = open_storage(settings.storage, root=root, market=market)
+    spec = FeatureSpec(Interval(settings.market.interval))
+    if settings.storage.backend == "hopsworks":
+        from cryptosentinel.storage.hopsworks import with_hopsworks
+
+        descriptions = {feature.name: feature.description for feature in spec.features}
+        storage = with_hopsworks(storage, settings, descriptions=descriptions)
     return Workspace(
         settings=resolved,
         source=opened.source,
-        spec=FeatureSpec(Interval(settings.market.interval)),
+        spec=spec,
         storage=storage,
         market=market,
         notice=opened.notice,

@@ -16,13 +16,14 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # How long an example takes says more about the machine than about the code. The same examples each time, so that what
-# fails was broken by a change; `search` draws others.
+# fails was broken by a change; `search` draws others, and `thorough` more where a test has many.
 settings.register_profile("house", deadline=None, derandomize=True)
 settings.register_profile("search", deadline=None)
+settings.register_profile("thorough", deadline=None, derandomize=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "house"))
 
 # The rooms that take longest, which begin first, so that none is left over when the others end.
-LONGEST = ("serving", "pipelines", "backtest", "forecasting", "chart", "kind", "rollout")
+LONGEST = ("serving", "pipelines", "backtest", "forecasting", "chart", "kind", "hopsworks", "rollout")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -23,6 +23,7 @@ from cryptosentinel.config.groups import (
     StorageSettings,
     TrainingSettings,
 )
+from cryptosentinel.config.hopsworks import HopsworksSettings
 from cryptosentinel.config.kubeflow import KubeflowSettings, StepSettings, TolerationSettings
 from cryptosentinel.config.settings import (
     CONFIG_VARIABLE,
@@ -46,6 +47,7 @@ __all__ = [
     "FileSettings",
     "ForecastSettings",
     "GateSettings",
+    "HopsworksSettings",
     "IntervalName",
     "KubeflowSettings",
     "MarketSettings",

@@ -216,6 +216,9 @@ class RolloutSettings(Group):
 class StorageSettings(Group):
     """Where tables and bundles live."""
 
+    backend: Literal["embedded", "hopsworks"] = Field(
+        "embedded", description="hopsworks: features and bundles go to a Hopsworks project as well"
+    )
     uri: Annotated[str | None, OrNone] = Field(None, description="s3://, gs://, az:// or a folder; else inside `home`")
     options: dict[str, SecretStr] = Field({}, description="object store options, e.g. AWS_ENDPOINT_URL")
     retention_days: float = Field(7.0, gt=0, description="how long old versions of the tables stay readable")

@@ -26,6 +26,7 @@ from cryptosentinel.config.groups import (
     StorageSettings,
     TrainingSettings,
 )
+from cryptosentinel.config.hopsworks import HopsworksSettings
 from cryptosentinel.config.kubeflow import KubeflowSettings
 from cryptosentinel.errors import SettingsError
 
@@ -51,6 +52,7 @@ class Settings(Group):
     schedules: ScheduleSettings = ScheduleSettings()
     rollout: RolloutSettings = RolloutSettings()
     storage: StorageSettings = StorageSettings()
+    hopsworks: HopsworksSettings = HopsworksSettings()
     kubeflow: KubeflowSettings = KubeflowSettings()
 
     @field_validator("home")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -98,6 +99,11 @@ class Files:
         with explained(join(self._uri, folder)):
             infos = self._store.get_file_info_selector(folder, allow_not_found=True, recursive=False)
             return sorted(info.base_name for info in infos if not info.is_file)
+
+    def remove_file(self, path: str) -> None:
+        """Removes a file; there may be none."""
+        with explained(join(self._uri, path)), suppress(FileNotFoundError):
+            self._store.delete_file(path)
 
     def remove(self, folder: str) -> None:
         """Removes a folder with all that is in it."""

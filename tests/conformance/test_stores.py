@@ -17,6 +17,7 @@ from pandas.testing import assert_frame_equal
 
 from cryptosentinel.errors import StorageError, StoreConflictError
 from cryptosentinel.storage import ALERTS, BARS, FORECASTS, FeatureStore, ForecastLog, ModelRegistry, Storage
+from tests.hopsworks.builders import open_hopsworks, open_hopsworks_away
 from tests.storage.builders import (
     BAR,
     MILLISECONDS,
@@ -33,7 +34,11 @@ from tests.storage.builders import (
     settled,
 )
 
-IMPLEMENTATIONS: dict[str, Callable[[Path], Storage]] = {"delta": open_delta}
+IMPLEMENTATIONS: dict[str, Callable[[Path], Storage]] = {
+    "delta": open_delta,
+    "hopsworks": open_hopsworks,
+    "hopsworks that is away": open_hopsworks_away,
+}
 
 
 @pytest.fixture(params=IMPLEMENTATIONS.values(), ids=IMPLEMENTATIONS.keys())
