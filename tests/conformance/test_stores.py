@@ -57,8 +57,8 @@ def registry(storage: Storage) -> ModelRegistry:
 
 
 @pytest.fixture
-def log(storage: Storage) -> ForecastLog:
-    return storage.log
+def log(tmp_path: Path) -> ForecastLog:
+    return open_delta(tmp_path / "home").log  # the only one: Hopsworks gets no forecasts
 
 
 class TestFeatureStore:

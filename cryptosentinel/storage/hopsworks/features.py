@@ -12,7 +12,7 @@ import pandas as pd
 
 from cryptosentinel.errors import StorageError, StoreConflictError, StoreUnavailableError
 from cryptosentinel.storage.hopsworks.feature_group import FeatureGroup
-from cryptosentinel.storage.hopsworks.outbox import Begun, Outbox
+from cryptosentinel.storage.hopsworks.outbox import Begun, RowOutbox
 from cryptosentinel.storage.hopsworks.turns import Renew
 from cryptosentinel.storage.protocols import FeatureStore, Written
 
@@ -54,7 +54,7 @@ class HopsworksFeatureStore:
     def __init__(
         self,
         embedded: FeatureStore,
-        outbox: Outbox,
+        outbox: RowOutbox,
         group: FeatureGroup,
         turn: Callable[[], AbstractContextManager[Renew | None]],
     ) -> None:

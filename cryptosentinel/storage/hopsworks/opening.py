@@ -12,7 +12,7 @@ from cryptosentinel.storage.files import Files
 from cryptosentinel.storage.hopsworks.connection import Connection
 from cryptosentinel.storage.hopsworks.feature_group import FeatureGroup
 from cryptosentinel.storage.hopsworks.features import Delivery, HopsworksFeatureStore
-from cryptosentinel.storage.hopsworks.outbox import FOLDER, Outbox
+from cryptosentinel.storage.hopsworks.outbox import FOLDER, RowOutbox
 from cryptosentinel.storage.hopsworks.registry import HopsworksModelRegistry
 from cryptosentinel.storage.hopsworks.turns import Renew, turn
 from cryptosentinel.storage.protocols import Storage
@@ -67,7 +67,7 @@ def with_hopsworks(
     def store(destination: str) -> HopsworksFeatureStore:
         name, _, version = destination.rpartition("-")
         group = FeatureGroup(connection, name, int(version), descriptions or {}, about)
-        return HopsworksFeatureStore(storage.features, Outbox(files, destination), group, turns(destination))
+        return HopsworksFeatureStore(storage.features, RowOutbox(files, destination), group, turns(destination))
 
     about = f"Features of {settings.market.asset} on {settings.market.interval} bars, made by cryptosentinel"
     present = f"{given.feature_group}-{given.feature_group_version}"
@@ -76,6 +76,7 @@ def with_hopsworks(
         features=store(present),
         registry=HopsworksModelRegistry(storage.registry, connection, group, turns("registry")),
         log=storage.log,
+        outbox=storage.outbox,
         uri=storage.uri,
         earlier=tuple(store(name) for name in files.folders(FOLDER) if name != present),
     )

@@ -38,7 +38,7 @@ class Begun:
     assets: tuple[str, ...] = ()
 
 
-class Outbox:
+class RowOutbox:
     """The rows that wait for one feature group.
 
     Args:
