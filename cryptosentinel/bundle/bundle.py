@@ -178,7 +178,8 @@ class Bundle:
     def _returns(self, raw: dict[str, NDArray[Any]], scale: Array) -> Array:
         """Each candidate's log return, shape (candidates, n)."""
         still = np.zeros((len(scale), 1))
-        said: Array = np.concatenate([raw.get(name, still) for name in self._candidates], axis=1, dtype=np.float64).T
+        columns = [still if name == RANDOM_WALK else raw[name] for name in self._candidates]
+        said: Array = np.concatenate(columns, axis=1, dtype=np.float64).T
         return np.where(self._standardised, said * scale, said)
 
     def _spread(
