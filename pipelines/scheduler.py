@@ -10,10 +10,12 @@ import logging
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
+from itertools import islice, pairwise
 
-from croniter import croniter
+from croniter import CroniterError, croniter
 
-from cryptosentinel.config import ScheduleSettings
+from cryptosentinel.config import ScheduleSettings, Settings
+from cryptosentinel.errors import UserInputError
 
 _log = logging.getLogger(__name__)
 
@@ -24,6 +26,26 @@ def next_tick(cron: str, after: datetime) -> datetime:
     """When a six-field cron expression (seconds first, UTC) comes next after a time."""
     tick: datetime = croniter(cron, after, second_at_beginning=True).get_next(datetime)
     return tick
+
+
+def shortest_pause_s(cron: str) -> float:
+    """The shortest pause between two ticks of a cron expression: of intervals so long, none has two.
+
+    Raises:
+        UserInputError: it is none, or never comes.
+    """
+    try:
+        ticks = croniter(cron, datetime(2025, 1, 1, tzinfo=UTC), second_at_beginning=True).all_next(datetime)
+        return min((after - before).total_seconds() for before, after in pairwise(islice(ticks, 100)))
+    except CroniterError as error:
+        raise UserInputError(f"The schedule '{cron}' is none ({error}).", remedy="See `schedules`.") from error
+
+
+def scheduled(settings: Settings, cron: str) -> Settings:
+    """The settings of a run that a schedule starts: where another scheduler starts it too, one of the two works."""
+    return settings.model_copy(
+        update={"leases": settings.leases.model_copy(update={"interval_s": shortest_pause_s(cron)})}
+    )
 
 
 def start_schedules(schedules: ScheduleSettings, jobs: dict[str, Job], stop: threading.Event) -> list[threading.Thread]:

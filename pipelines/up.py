@@ -26,7 +26,7 @@ from pipelines.dashboard import free_port, running_dashboard
 from pipelines.home import locked_home
 from pipelines.local import end_runs, run_pipeline
 from pipelines.replay import replay, replay_start
-from pipelines.scheduler import next_tick, start_schedules
+from pipelines.scheduler import next_tick, scheduled, start_schedules
 from pipelines.stopping import CheckedStages
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def bring_up(
 
         with stages.stage("Feature pipeline") as say:
             told = run_pipeline("feature", settings, workspace.root, as_of=start, progress=say).told
-            say(f"{_data_sentence(workspace)}. {told['cleaning']}")
+            say(f"{_data_sentence(workspace)}. {told.get('cleaning', '')}")
 
         with stages.stage("Training pipeline") as say:
             say(_train(settings, workspace, start, say, anyway=once))
@@ -286,8 +286,9 @@ def keep_running(up: Up, console: Console, stop: threading.Event, check: Callabl
 
 
 def _job(name: str, up: Up, console: Console, stop: threading.Event) -> None:
+    settings = up.workspace.settings
     try:
-        run = run_pipeline(name, up.workspace.settings, up.workspace.root)
+        run = run_pipeline(name, scheduled(settings, getattr(settings.schedules, name)), up.workspace.root)
     except CryptoSentinelError as error:
         if not stop.is_set():
             _report(console, f"{name} failed: {error}", style="red")

@@ -14,16 +14,19 @@ def drift(
 ) -> str:
     """Compacts the tables, checks drift, and pins the table versions that every training task of this run reads.
 
-    Returns the snapshot as JSON, or nothing where it has too few rows to train on. (One output, since Kubeflow's local
-    runner resolves only a lone one in a condition.)
+    Returns the snapshot as JSON, or nothing where it has too few rows to train on, or another run trains. (One output,
+    since Kubeflow's local runner resolves only a lone one in a condition.)
     """
+    from components.lease import leased
     from components.step import log_metrics, step, tell, write_text
     from cryptosentinel.alerting import Facts, watch
     from cryptosentinel.drift import check_drift
     from cryptosentinel.forecasting import enough_rows, take_snapshot
     from cryptosentinel.market.bars import utc
 
-    with step("drift", settings, as_of) as workspace:
+    with step("drift", settings, as_of) as workspace, leased("drift", workspace) as lease:
+        if lease.elsewhere:
+            return ""
         workspace.storage.maintain()  # before anything is pinned: it rewrites files
         store, asset = workspace.storage.features, workspace.settings.market.asset
         snapshot = take_snapshot(store, workspace.spec, asset, workspace.settings.training.window_days)

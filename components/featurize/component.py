@@ -13,20 +13,22 @@ def featurize(
     features: dsl.Output[dsl.Dataset],
     metrics: dsl.Output[dsl.Metrics],
 ) -> str:
-    """Computes and stores features; returns the timestamp of the newest row."""
+    """Computes and stores features; returns the timestamp of the newest row, or nothing where another run does it."""
     import json
 
+    from components.lease import leased
     from components.step import log_metrics, step, write_text
     from cryptosentinel.features import featurize as compute_and_store
     from cryptosentinel.market.bars import utc
 
     with step("featurize", settings, as_of) as workspace:
-        result = compute_and_store(
-            workspace.storage.features,
-            workspace.spec,
-            workspace.settings.market.asset,
-            touched_from=utc(touched_from) if touched_from else None,
-        )
+        store, spec = workspace.storage.features, workspace.spec
+        # By what is featurized, not by the interval: who comes before the bars takes nothing from who brings them.
+        with leased("featurize", workspace, f"{spec.hash} of bars {store.version()}") as lease:
+            if lease.elsewhere:
+                return ""
+            asset = workspace.settings.market.asset
+            result = compute_and_store(store, spec, asset, touched_from=utc(touched_from) if touched_from else None)
         written = result.written
         log_metrics(
             metrics,
@@ -38,6 +40,6 @@ def featurize(
                 "bars_since_gap": result.bars_since_gap,
             },
         )
-        features.metadata.update(store=workspace.storage.uri, version=written.version, spec_hash=workspace.spec.hash)
+        features.metadata.update(store=workspace.storage.uri, version=written.version, spec_hash=spec.hash)
         write_text(features, json.dumps(features.metadata))
     return result.newest.isoformat()

@@ -19,10 +19,13 @@ def ingest(
     import json
     from datetime import timedelta
 
+    from components.lease import leased
     from components.step import log_metrics, step, tell, write_text
     from cryptosentinel.market import ingest as ingest_bars
 
-    with step("ingest", settings, as_of) as workspace:
+    with step("ingest", settings, as_of) as workspace, leased("ingest", workspace) as lease:
+        if lease.elsewhere:
+            return ("", workspace.source.simulated)
         history = timedelta(days=workspace.settings.training.window_days)
         warm_up = workspace.spec.warm_up_bars * workspace.spec.interval.delta
         result = ingest_bars(workspace.source, workspace.storage.features, history=history + warm_up)

@@ -16,13 +16,16 @@ def predict(
     metrics: dsl.Output[dsl.Metrics],
 ) -> NamedTuple("Outputs", [("forecast_id", str), ("abstained", str)]):
     """Forecasts through KServe's V2 protocol and logs the forecast, after settling those that are due."""
+    from components.lease import leased
     from components.step import log_metrics, step, tell, write_text
     from cryptosentinel.market.bars import utc
     from cryptosentinel.predicting import describe_forecast
     from cryptosentinel.predicting import predict as predict_once
     from serving.client import predictor_for
 
-    with step("predict", settings, as_of) as workspace:
+    with step("predict", settings, as_of) as workspace, leased("predict", workspace) as lease:
+        if lease.elsewhere:
+            return ("", lease.elsewhere)
         with predictor_for(workspace.settings.serving) as predictor:
             now = utc(as_of) if as_of else workspace.source.now()
             result = predict_once(workspace.storage, predictor, workspace.spec, workspace.settings, now=now)
@@ -39,4 +42,5 @@ def predict(
             write_text(forecast, "[]")
             write_text(report, f"No forecast: {result.abstained}.")
             tell("predict", f"no forecast: {result.abstained}")
+            lease.done = False  # who comes later in this interval may find features that we did not
     return (forecast_id, result.abstained)

@@ -213,6 +213,13 @@ class RolloutSettings(Group):
     )
 
 
+class LeaseSettings(Group):
+    """Of several schedulers' runs of one interval, one works."""
+
+    interval_s: float = Field(0.0, ge=0, description="length of the intervals; 0: no leases. Schedules set their own")
+    lost_after_s: float = Field(20.0, gt=0, description="a holder that shows no sign of life for so long has ended")
+
+
 class StorageSettings(Group):
     """Where tables and bundles live."""
 

@@ -19,6 +19,7 @@ from cryptosentinel.config.groups import (
     DriftSettings,
     ForecastSettings,
     GateSettings,
+    LeaseSettings,
     MarketSettings,
     RolloutSettings,
     ScheduleSettings,
@@ -50,6 +51,7 @@ class Settings(Group):
     dashboard: DashboardSettings = DashboardSettings()
     alerts: AlertSettings = AlertSettings()
     schedules: ScheduleSettings = ScheduleSettings()
+    leases: LeaseSettings = LeaseSettings()
     rollout: RolloutSettings = RolloutSettings()
     storage: StorageSettings = StorageSettings()
     hopsworks: HopsworksSettings = HopsworksSettings()

@@ -1,7 +1,7 @@
-"""Where everything is kept: the feature store, the model registry, the forecast log, the outbox.
+"""Where everything is kept: the feature store, the model registry, the forecast log, the outbox, leases.
 
-`open_storage` opens all four; `protocols` says what each is. Delta Lake is imported once a store is opened: what only
-names its tables, as the predictor does, needs none of it.
+`open_storage` opens all of them; `protocols` says what each is. Delta Lake is imported once a store is opened: what
+only names its tables, as the predictor does, needs none of it.
 """
 
 from importlib import import_module
@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from cryptosentinel.storage.protocols import (
     FeatureStore,
     ForecastLog,
+    Lease,
+    Leases,
     ModelRegistry,
     Outbox,
     RegisteredModel,
@@ -21,6 +23,7 @@ from cryptosentinel.storage.schemas import ALERTS, BARS, DELIVERIES, FORECASTS
 if TYPE_CHECKING:
     from cryptosentinel.storage.features import DeltaFeatureStore
     from cryptosentinel.storage.forecast_log import DeltaForecastLog
+    from cryptosentinel.storage.leases import DeltaLeases
     from cryptosentinel.storage.opening import open_storage
     from cryptosentinel.storage.outbox import DeltaOutbox
     from cryptosentinel.storage.registry import DeltaModelRegistry
@@ -32,10 +35,13 @@ __all__ = [
     "FORECASTS",
     "DeltaFeatureStore",
     "DeltaForecastLog",
+    "DeltaLeases",
     "DeltaModelRegistry",
     "DeltaOutbox",
     "FeatureStore",
     "ForecastLog",
+    "Lease",
+    "Leases",
     "ModelRegistry",
     "Outbox",
     "RegisteredModel",
@@ -47,6 +53,7 @@ __all__ = [
 _ON_DELTA_LAKE = {
     "DeltaFeatureStore": "features",
     "DeltaForecastLog": "forecast_log",
+    "DeltaLeases": "leases",
     "DeltaModelRegistry": "registry",
     "DeltaOutbox": "outbox",
     "open_storage": "opening",

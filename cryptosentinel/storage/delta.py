@@ -130,6 +130,7 @@ def create_table(
     statistics: Sequence[str],
     by_month: bool = False,
     description: str | None = None,
+    log_days: int = _LOG_RETENTION_DAYS,
 ) -> DeltaTable:
     """Creates an empty table, or opens the one that somebody else created first.
 
@@ -140,6 +141,7 @@ def create_table(
         statistics: columns whose extremes the log keeps for each file, so that readers can skip files.
         by_month: whether it is partitioned by `MONTH`.
         description: kept with the table; the first creator's stays.
+        log_days: how long the log keeps what checkpoints hold as well.
     """
     # `open_table` also refuses a folder with other content, which `create` would build upon.
     if table := open_table(uri, options):
@@ -154,7 +156,7 @@ def create_table(
                 configuration={
                     "delta.dataSkippingStatsColumns": ",".join(statistics),
                     "delta.checkpointInterval": "20",
-                    "delta.logRetentionDuration": f"interval {_LOG_RETENTION_DAYS} days",
+                    "delta.logRetentionDuration": f"interval {log_days} days",
                 },
                 storage_options=dict(options),
                 commit_properties=COMPARE_AND_SWAP,

@@ -1,4 +1,4 @@
-"""Opening a store: its four parts, and the marker that says whose it is."""
+"""Opening a store: its parts, and the marker that says whose it is."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from cryptosentinel.storage import delta
 from cryptosentinel.storage.features import DeltaFeatureStore
 from cryptosentinel.storage.files import Files, join
 from cryptosentinel.storage.forecast_log import DeltaForecastLog
+from cryptosentinel.storage.leases import DeltaLeases
 from cryptosentinel.storage.outbox import DeltaOutbox
 from cryptosentinel.storage.protocols import Storage
 from cryptosentinel.storage.registry import DeltaModelRegistry
@@ -59,6 +60,7 @@ def open_storage(storage: StorageSettings, *, root: Path, market: str) -> Storag
         DeltaForecastLog(uri, options, retention_days=days),
         DeltaOutbox(uri, options, retention_days=days),
         uri,
+        DeltaLeases(uri, options),
     )
 
 

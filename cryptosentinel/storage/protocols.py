@@ -1,11 +1,12 @@
-"""What a feature store, a model registry, a forecast log and an outbox are.
+"""What a feature store, a model registry, a forecast log and an outbox are, and leases.
 
-Everything a step reads or writes goes through these four. Frames are pandas; times are UTC.
+Everything a step reads or writes goes through these. Frames are pandas; times are UTC.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -201,6 +202,38 @@ class Outbox(Protocol):
         """Compacts small files and removes those that are not needed any more."""
 
 
+@dataclass
+class Lease:
+    """What came of taking a lease.
+
+    Attributes:
+        elsewhere: whose the work is, in words; empty where it is ours.
+        done: whether nobody is to do the work again, once the block has ended without an error.
+    """
+
+    elsewhere: str
+    done: bool = True
+
+
+class Leases(Protocol):
+    """Of several processes that start the same work, one does it. Work is named by its kind and a key."""
+
+    def take(self, work: str, key: str, *, lost_after_s: float) -> AbstractContextManager[Lease]:
+        """Takes the key of a kind of work while the block runs, and keeps it as done afterwards.
+
+        Where another process has it, that one is watched: until it is done, or shows that it lives; where it does
+        neither for `lost_after_s`, the key is taken from it. A block that fails gives the key back.
+
+        Args:
+            work: its kind.
+            key: which of that kind; the last few are remembered.
+            lost_after_s: a holder that shows no sign of life for so long has ended. The same for all.
+        """
+
+    def maintain(self) -> None:
+        """Removes what is not needed any more."""
+
+
 @dataclass(frozen=True)
 class Storage:
     """An open store.
@@ -214,6 +247,7 @@ class Storage:
     log: ForecastLog
     outbox: Outbox
     uri: str
+    leases: Leases
 
     def maintain(self) -> None:
         """Compacts small files and removes what no version within the retention period needs."""
@@ -221,3 +255,4 @@ class Storage:
         self.registry.maintain()
         self.log.maintain()
         self.outbox.maintain()
+        self.leases.maintain()

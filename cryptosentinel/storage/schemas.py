@@ -103,3 +103,14 @@ ALIASES = pa.schema(
         pa.field("moved_at", TIMESTAMP, nullable=False),
     ]
 )
+
+# Whose a piece of work is; a table a kind of work.
+LEASES = pa.schema(
+    [
+        pa.field("key", pa.string(), nullable=False),
+        pa.field("holder", pa.string(), nullable=False),
+        pa.field("taken_at", TIMESTAMP, nullable=False),
+        pa.field("beat", pa.int64(), nullable=False),
+        pa.field("done", pa.bool_(), nullable=False),
+    ]
+)

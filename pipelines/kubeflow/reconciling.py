@@ -160,7 +160,7 @@ class _Place:
             one.schedule,
             self.versions[one.pipeline],
             cron=one.cron,
-            parameters=one.parameters,
+            parameters=one.scheduled_parameters,
             service_account=one.service_account,
             start=self.clock.now,
         )

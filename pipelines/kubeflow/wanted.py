@@ -16,6 +16,7 @@ from cryptosentinel import __version__
 from cryptosentinel.config import Settings
 from cryptosentinel.errors import UserInputError
 from pipelines.kubeflow.compiling import PIPELINE_NAMES, compile_pipelines
+from pipelines.scheduler import shortest_pause_s
 
 # In a pod: the one folder that is written to.
 _HOME = "/tmp/cryptosentinel"  # noqa: S108
@@ -34,7 +35,7 @@ class Wanted:
         package: the compiled file.
         version: its version's name, which ends in the hash of that file.
         cron: when it runs.
-        parameters: of each run.
+        parameters: of a run that is asked for.
         service_account: of its steps; None for Kubeflow's.
     """
 
@@ -47,9 +48,18 @@ class Wanted:
     service_account: str | None
 
     @property
+    def scheduled_parameters(self) -> dict[str, Any]:
+        """Of a run that the schedule starts: where another scheduler starts it too, one of the two works."""
+        if "settings" not in self.parameters:
+            return self.parameters
+        given = json.loads(self.parameters["settings"])
+        given["leases"] = given.get("leases", {}) | {"interval_s": shortest_pause_s(self.cron)}
+        return self.parameters | {"settings": json.dumps(given, sort_keys=True)}
+
+    @property
     def schedule(self) -> str:
         """The name of its recurring run, which ends in the hash of all that this should be."""
-        content = [self.version, self.cron, self.parameters, self.service_account]
+        content = [self.version, self.cron, self.scheduled_parameters, self.service_account]
         return f"{self.name}-{_hash(json.dumps(content, sort_keys=True).encode())}"
 
 

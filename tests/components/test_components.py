@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,15 @@ from components.ingest.component import ingest
 from components.predict.component import predict
 from components.register.component import register
 from components.train.component import train
+from cryptosentinel.bundle import Bundle
 from cryptosentinel.config import Settings, load_settings
 from cryptosentinel.errors import BundleDamagedError, NotEnoughDataError, ServingError
 from cryptosentinel.features import FeatureSpec
 from cryptosentinel.forecasting.volatility import VOLATILITY_MODELS
 from cryptosentinel.market.bars import Interval
+from cryptosentinel.predicting import BundlePredictor
 from cryptosentinel.workspace import Workspace, open_workspace
+from tests.predicting.builders import counted
 
 SPEC = FeatureSpec(Interval("5m"))
 END = "2025-01-06T00:00:00+00:00"
@@ -110,6 +114,44 @@ def test_ingest_again_has_nothing_to_hand_on(tmp_path: Path) -> None:
     assert touched == ""
     assert outputs["metrics"].metadata["inserted"] == 0
     assert run.call(featurize, touched_from=touched)[0] == "2025-01-05T23:55:00+00:00"
+
+
+def test_of_two_runs_of_one_interval_one_works(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    run = new_run(tmp_path, **{"leases.interval_s": 300})
+    (touched, _), _ = run.call(ingest)
+    assert run.call(featurize, touched_from=touched)[0] == "2025-01-05T23:55:00+00:00"
+    capfd.readouterr()
+    assert run.call(ingest)[0] == ("", True)
+    assert run.call(featurize, touched_from="")[0] == ""
+    said = capfd.readouterr().out
+    assert said.count("nothing to do: another run") == 2
+    later = Run(tmp_path, run.settings, "2025-01-06T00:05:00+00:00")
+    touched, _ = later.call(ingest)[0]
+    assert touched == "2025-01-06T00:00:00+00:00"
+    assert later.call(featurize, touched_from=touched)[0] == touched
+
+
+def test_of_two_trainings_of_one_interval_one_goes_on(tmp_path: Path) -> None:
+    run = new_run(tmp_path, **{"leases.interval_s": 1800})
+    run.data()
+    assert run.call(drift)[0]
+    assert run.call(drift)[0] == ""
+
+
+def test_a_forecast_is_made_once_an_interval_and_tried_again_where_none_could_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = new_run(tmp_path, **{"leases.interval_s": 300})
+    champion = BundlePredictor(Bundle.load(run.workspace.champion_bundle()), 0)
+    with counted(champion) as asked:
+        monkeypatch.setattr("serving.client.predictor_for", lambda _: nullcontext(champion))
+        none, why = run.call(predict)[0]
+        assert (none, "there are no features yet" in why) == ("", True)
+        run.data()
+        made, why = run.call(predict)[0]
+        assert (bool(made), why) == (True, "")
+        assert "another run" in run.call(predict)[0][1]
+    assert len(asked) == 1
 
 
 def test_featurize_without_bars_says_what_to_run_first(tmp_path: Path) -> None:

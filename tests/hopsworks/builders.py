@@ -34,7 +34,7 @@ def open_store(
         storage = open_storage(settings().storage, root=folder, market="test")
     else:
         folder.mkdir(parents=True, exist_ok=True)
-        storage = Storage(embedded, None, None, None, str(folder))  # type: ignore[arg-type]
+        storage = Storage(embedded, None, None, None, str(folder), None)  # type: ignore[arg-type]
     return with_hopsworks(storage, settings(**given), descriptions={"rsi_14": "Relative strength"}, login=double.login)
 
 

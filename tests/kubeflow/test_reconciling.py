@@ -34,7 +34,7 @@ def test_schedules_are_made_as_they_should_be(double: Double) -> None:
         assert made.body["no_catchup"] is True
         assert made.body["mode"] == "ENABLE"
         assert made.body["service_account"] == "steps"
-        assert made.body["runtime_config"]["parameters"] == one.parameters
+        assert made.body["runtime_config"]["parameters"] == one.scheduled_parameters
         version = double.versions[made.body["pipeline_version_reference"]["pipeline_version_id"]]
         assert version["display_name"] == one.version
 

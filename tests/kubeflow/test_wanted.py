@@ -202,7 +202,21 @@ def test_steps_are_given_the_settings_without_secrets() -> None:
     assert str(again.home).startswith("/tmp/")
     assert again.kubeflow == KubeflowSettings()
     assert want(settings)["training"].parameters["parts"]
-    assert want(settings)["upkeep"].parameters == {}
+    assert want(settings)["upkeep"].parameters == want(settings)["upkeep"].scheduled_parameters == {}
+
+
+@pytest.mark.usefixtures("quick")
+def test_what_schedules_start_has_leases_of_their_intervals_and_what_is_asked_for_has_none() -> None:
+    wanted = want(cluster_settings(**{"schedules.training": "0 10,30 * * * *"}))
+    lengths = {
+        name: [
+            json.loads(given["settings"])["leases"]["interval_s"]
+            for given in (wanted[name].scheduled_parameters, wanted[name].parameters)
+        ]
+        for name in ("feature", "inference", "training")
+    }
+    assert lengths == {"feature": [300, 0], "inference": [300, 0], "training": [1200, 0]}
+    assert wanted["training"].scheduled_parameters["parts"] == wanted["training"].parameters["parts"]
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from cryptosentinel.config import ScheduleSettings
-from pipelines.scheduler import next_tick, start_schedules
+from cryptosentinel.errors import UserInputError
+from pipelines.scheduler import next_tick, scheduled, shortest_pause_s, start_schedules
 from pipelines.up import next_runs
 from tests.pipelines.builders import PATIENCE_S
 
@@ -48,6 +49,27 @@ def test_people_are_told_when_each_pipeline_runs_next() -> None:
         "training": "12:16",
         "inference": "12:02",
     }
+
+
+@pytest.mark.parametrize(
+    ("cron", "seconds"),
+    [("0 */5 * * * *", 300), ("0 2-59/5 * * * *", 300), ("0 16,46 * * * *", 1800), ("0 1,3,30 * * * *", 120)],
+)
+def test_of_intervals_as_long_as_the_shortest_pause_none_has_two_ticks(cron: str, seconds: float) -> None:
+    assert shortest_pause_s(cron) == seconds
+
+
+@pytest.mark.parametrize("cron", [NEVER, "a b c d e f"])
+def test_a_schedule_that_never_comes_has_no_intervals(cron: str) -> None:
+    with pytest.raises(UserInputError, match="is none"):
+        shortest_pause_s(cron)
+
+
+def test_what_a_schedule_starts_has_leases() -> None:
+    from cryptosentinel.config import Settings
+
+    assert Settings().leases.interval_s == 0
+    assert scheduled(Settings(), "0 */5 * * * *").leases.interval_s == 300
 
 
 def test_a_job_never_overlaps_itself_and_does_not_hold_up_another() -> None:

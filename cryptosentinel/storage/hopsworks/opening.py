@@ -78,5 +78,6 @@ def with_hopsworks(
         log=storage.log,
         outbox=storage.outbox,
         uri=storage.uri,
+        leases=storage.leases,
         earlier=tuple(store(name) for name in files.folders(FOLDER) if name != present),
     )
