@@ -22,7 +22,8 @@ INSTALL    := pip install $(QUIET) --no-deps --require-hashes --compile-bytecode
 export UV_PYTHON_DOWNLOADS := never
 # By default it gives up on a file after a minute, which a busy machine may take.
 export UV_COMPILE_BYTECODE_TIMEOUT := 600
-# Several test processes share the cores: one thread each.
+# Several test processes share the cores: one thread each. There is one more of them than the cores that CI has, since
+# many tests wait; and what they start by the hundred need not compile the code each for itself.
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 # An environment is finished when its file .state says where it lies and what it was made of. It is taken away before
@@ -60,7 +61,7 @@ setup-drift: setup ## Make .venv-drift, where alibi-detect will live (nothing us
 
 ##@ Develop
 test: setup ## Run the tests; ARGS="-k config" picks some
-	@$(ONE_THREAD) $(BIN)/pytest -n 2 --dist loadscope --no-loadscope-reorder --durations 10 $(ARGS)
+	@env -u PYTHONDONTWRITEBYTECODE $(ONE_THREAD) $(BIN)/pytest -n 3 --dist loadscope --no-loadscope-reorder --durations 10 $(ARGS)
 
 lint: setup ## Check style, types, the direction of imports, the Dockerfile, and the workflows
 	$(BIN)/ruff check .

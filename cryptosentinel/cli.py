@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+from copy import copy
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated, Any
@@ -215,9 +216,11 @@ def main() -> None:
     """Runs the command line; an error of ours becomes a sentence and its exit code."""
     from cryptosentinel import cli_alerts, cli_backtest, cli_hopsworks  # which import this module in turn
 
-    cli_alerts.add_commands(app)
-    cli_backtest.add_commands(app)
-    cli_hopsworks.add_commands(app)
+    # A copy: in a process that comes here again and again, one app would gather the commands of every time.
+    commands = copy(app)
+    commands.registered_commands, commands.registered_groups = app.registered_commands[:], app.registered_groups[:]
+    for module in (cli_alerts, cli_backtest, cli_hopsworks):
+        module.add_commands(commands)
     for entry_point in entry_points(group="cryptosentinel.commands"):
         try:
             add_commands = entry_point.load()
@@ -226,9 +229,9 @@ def main() -> None:
             if not (error.name or "").startswith(entry_point.module.partition(".")[0]):
                 raise
         else:
-            add_commands(app)
+            add_commands(commands)
     try:
-        app(standalone_mode=True)
+        commands(standalone_mode=True)
     except CryptoSentinelError as error:
         err.print(f"[bold red]Error:[/] {escape(error.message)}", highlight=False, soft_wrap=True)
         if error.remedy:

@@ -23,7 +23,9 @@ settings.register_profile("thorough", deadline=None, derandomize=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "house"))
 
 # The rooms that take longest, which begin first, so that none is left over when the others end.
-LONGEST = ("serving", "pipelines", "backtest", "forecasting", "chart", "kind", "hopsworks", "rollout")
+LONGEST = ("serving", "pipelines", "backtest", "forecasting", "rollout", "storage", "chart", "kind", "hopsworks")
+# Long rooms whose files share nothing that takes time to set up: each file may run in another process.
+APART = ("pipelines", "rollout", "storage")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -36,13 +38,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """With `--dist loadscope`, a room's tests all run in one process, which sets up what they share once."""
+    """With `--dist loadscope`, a room's tests all run in one process, which sets up what they share once.
+
+    But for those of `APART`, where each file's do.
+    """
     from xdist.scheduler import LoadScopeScheduling
 
     class Rooms(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             path, *_ = nodeid.split("::")
-            return path if path.count("/") == 1 else path.rpartition("/")[0]
+            alone = path.count("/") == 1 or path.split("/")[1] in APART
+            return path if alone else path.rpartition("/")[0]
 
     return Rooms(config, log) if config.getvalue("dist") == "loadscope" else None
 
