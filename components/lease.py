@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
-from components.step import tell
+from components.step import leave_out, tell
 from cryptosentinel.storage import Lease
 from cryptosentinel.workspace import Workspace
 
@@ -29,6 +29,7 @@ def leased(name: str, workspace: Workspace, key: str = "") -> Iterator[Lease]:
     ) as lease:
         if lease.elsewhere:
             tell(name, f"nothing to do: {lease.elsewhere}")
+            leave_out()
         yield lease
 
 

@@ -1,4 +1,4 @@
-"""What every component does around its call of the library: settings in, errors out, numbers for the UI."""
+"""What every component does around its call of the library: settings in, errors out, numbers for the UI and metrics."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import sys
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +18,25 @@ from components.marks import FAILURE_MARK, TOLD_MARK
 from cryptosentinel.config import load_settings
 from cryptosentinel.errors import CryptoSentinelError, SettingsError
 from cryptosentinel.market.bars import utc
+from cryptosentinel.monitoring import RunWatch
 from cryptosentinel.workspace import Workspace, open_workspace
+
+_watch: ContextVar[RunWatch] = ContextVar("watch")
 
 
 @contextmanager
-def step(name: str, settings: str, as_of: str) -> Iterator[Workspace]:
+def step(name: str, settings: str, as_of: str, part: str = "") -> Iterator[Workspace]:
     """The workspace that a component's shared parameters name; a failure inside names itself, its cause and its remedy.
+
+    What comes of it is noted in the store, and told to whoever gathers metrics (`cryptosentinel.monitoring`).
 
     Args:
         name: the step's.
         settings: `Settings.public_json()`.
         as_of: an ISO time that sets the clock of a recorded or simulated market; empty for the market's own clock.
+        part: which of those that run beside each other, where there are several.
     """
+    watch = None
     try:
         try:
             overrides = json.loads(settings)
@@ -35,12 +44,35 @@ def step(name: str, settings: str, as_of: str) -> Iterator[Workspace]:
             raise SettingsError(f"The parameter 'settings' is not JSON ({error}).") from error
         loaded = load_settings(overrides=overrides)
         logging.basicConfig(level=loaded.log_level.upper(), format="%(levelname)s %(name)s %(message)s")
-        yield open_workspace(loaded, now=utc(as_of) if as_of else None)
+        watch = RunWatch(name, part, loaded)
+        _watch.set(watch)
+        workspace = open_workspace(loaded, now=utc(as_of) if as_of else None)
+        watch.began(workspace)
+        yield workspace
     except Exception as error:
         traceback.print_exc()
         sys.stderr.flush()
         print(FAILURE_MARK + json.dumps(_describe(name, error)), flush=True)  # noqa: T201
+        if watch is not None:
+            watch.ended(error)
         raise
+    watch.ended()
+
+
+def observe(rows: Mapping[str, int], newest: datetime | None = None, **figures: float) -> None:
+    """What the step that is running has to tell of its work.
+
+    Args:
+        rows: how many, by what became of them.
+        newest: the close of the newest bar that it worked on.
+        figures: what else it found out.
+    """
+    _watch.get().found(rows, newest, figures)
+
+
+def leave_out() -> None:
+    """The step that is running has nothing to do: no run of it is noted, and no metrics are sent."""
+    _watch.get().left_out()
 
 
 def _describe(name: str, error: Exception) -> dict[str, Any]:

@@ -140,7 +140,7 @@ def _open(settings: Settings) -> _Market:
     # Several runs are trained at once: each of them has a thread.
     training = settings.training.model_copy(update={"threads": 1})
     settings = settings.model_copy(update={"training": training})
-    return _Market(opened.source, settings, named, settings.home / market_name(opened, settings.market))
+    return _Market(opened.source, settings, named, settings.home / market_name(opened.slug, settings.market))
 
 
 def _plan(market: _Market, start: str, end: str, every_days: float) -> Plan:

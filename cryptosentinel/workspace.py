@@ -17,7 +17,7 @@ from cryptosentinel.bundle import is_outdated, write_random_walk
 from cryptosentinel.config import MarketSettings, Settings
 from cryptosentinel.errors import StoreConflictError, StoreUnavailableError, UserInputError
 from cryptosentinel.features import FeatureSpec
-from cryptosentinel.market import Opened, Source, open_source
+from cryptosentinel.market import Source, open_source
 from cryptosentinel.market.bars import Interval
 from cryptosentinel.storage import RegisteredModel, Storage, open_storage
 
@@ -145,9 +145,9 @@ def _for_market(settings: Settings, **market: str) -> Settings:
     return settings.model_copy(update={"market": settings.market.model_copy(update=market)})
 
 
-def market_name(opened: Opened, market: MarketSettings) -> str:
-    """The name of a market's folder inside `home`."""
-    return "-".join([opened.slug, market.asset, market.currency, market.interval])
+def market_name(slug: str, market: MarketSettings) -> str:
+    """The name of a market's folder inside `home`; `slug` is its source's."""
+    return "-".join([slug, market.asset, market.currency, market.interval])
 
 
 def open_workspace(settings: Settings, *, now: datetime | None = None, begin: bool = True) -> Workspace:
@@ -166,7 +166,7 @@ def open_workspace(settings: Settings, *, now: datetime | None = None, begin: bo
     if begin:
         opened.source.now()  # a file that cannot be read is said so before anything is made for it
     resolved = _for_market(settings, source=opened.setting)
-    market = market_name(opened, settings.market)
+    market = market_name(opened.slug, settings.market)
     root = settings.home.resolve() / market
     if not begin and settings.storage.uri is None and not root.is_dir():
         raise UserInputError(

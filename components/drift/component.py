@@ -18,7 +18,7 @@ def drift(
     since Kubeflow's local runner resolves only a lone one in a condition.)
     """
     from components.lease import leased
-    from components.step import log_metrics, step, tell, write_text
+    from components.step import log_metrics, observe, step, tell, write_text
     from cryptosentinel.alerting import Facts, watch
     from cryptosentinel.drift import check_drift
     from cryptosentinel.forecasting import enough_rows, take_snapshot
@@ -41,8 +41,10 @@ def drift(
         write_text(report, "\n".join(f"- {sentence}." for sentence in sentences))
         tell("drift", "; ".join(sentences))
         log_metrics(metrics, {"rows": count, "rows_needed": needed})
+        observe({"complete": count}, snapshot.end)
         if found:
             log_metrics(metrics, {"drift_score": found.score, "drifted": float(found.drifted)})
+            observe({}, drift_score=found.score)
             now = utc(as_of) if as_of else workspace.source.now()
             # The next inference step tells of it.
             facts = Facts(drift=found.score, tick=str(store.last_timestamp(asset)))

@@ -24,7 +24,7 @@ def evaluate(
     """
     from pathlib import Path
 
-    from components.step import log_metrics, step, write_text
+    from components.step import log_metrics, observe, step, write_text
     from cryptosentinel.bundle import Bundle
     from cryptosentinel.forecasting import Snapshot, incumbent_on, league_table, load_dataset, read_unseen
     from cryptosentinel.forecasting import evaluate as evaluate_parts
@@ -47,6 +47,7 @@ def evaluate(
             incumbent=incumbent_on(unseen.split()[1].rows, spec.hash, champion, version, chosen.forecast),
         )
         write_text(evaluation, result.model_dump_json(indent=2))
+        observe({"unseen": result.data.holdout_rows}, pinned.end)
         log_metrics(metrics, {"shrinkage": result.choices.shrinkage, **result.spread["blend"]})
         log_metrics(metrics, {f"direction_{name}": value for name, value in result.direction.items()})
         direction.log_confusion_matrix(["down", "up"], result.confusion)

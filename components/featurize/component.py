@@ -17,7 +17,7 @@ def featurize(
     import json
 
     from components.lease import leased
-    from components.step import log_metrics, step, write_text
+    from components.step import log_metrics, observe, step, write_text
     from cryptosentinel.features import featurize as compute_and_store
     from cryptosentinel.market.bars import utc
 
@@ -30,6 +30,9 @@ def featurize(
             asset = workspace.settings.market.asset
             result = compute_and_store(store, spec, asset, touched_from=utc(touched_from) if touched_from else None)
         written = result.written
+        observe(
+            {"inserted": written.inserted, "updated": written.updated}, result.newest + workspace.spec.interval.delta
+        )
         log_metrics(
             metrics,
             {

@@ -20,7 +20,7 @@ def ingest(
     from datetime import timedelta
 
     from components.lease import leased
-    from components.step import log_metrics, step, tell, write_text
+    from components.step import log_metrics, observe, step, tell, write_text
     from cryptosentinel.market import ingest as ingest_bars
 
     with step("ingest", settings, as_of) as workspace, leased("ingest", workspace) as lease:
@@ -30,6 +30,8 @@ def ingest(
         warm_up = workspace.spec.warm_up_bars * workspace.spec.interval.delta
         result = ingest_bars(workspace.source, workspace.storage.features, history=history + warm_up)
         write_text(report, result.summary())
+        newest = result.newest_bar + workspace.spec.interval.delta if result.newest_bar else None
+        observe({"inserted": result.inserted, "updated": result.updated}, newest)
         log_metrics(metrics, {"inserted": result.inserted, "updated": result.updated, "gaps": len(result.gaps)})
         bars.metadata.update(store=workspace.storage.uri, version=result.version, source=result.source)
         write_text(bars, json.dumps(bars.metadata))

@@ -17,10 +17,11 @@ def predict(
 ) -> NamedTuple("Outputs", [("forecast_id", str), ("abstained", str)]):
     """Forecasts through KServe's V2 protocol and logs the forecast, after settling those that are due."""
     from components.lease import leased
-    from components.step import log_metrics, step, tell, write_text
+    from components.step import log_metrics, observe, step, tell, write_text
     from cryptosentinel.market.bars import utc
     from cryptosentinel.predicting import describe_forecast
     from cryptosentinel.predicting import predict as predict_once
+    from cryptosentinel.storage import open_run_log
     from serving.client import predictor_for
 
     with step("predict", settings, as_of) as workspace, leased("predict", workspace) as lease:
@@ -28,7 +29,11 @@ def predict(
             return ("", lease.elsewhere)
         with predictor_for(workspace.settings.serving) as predictor:
             now = utc(as_of) if as_of else workspace.source.now()
-            result = predict_once(workspace.storage, predictor, workspace.spec, workspace.settings, now=now)
+            # A market with a clock of its own has no schedule to be late by.
+            runs = [] if as_of else open_run_log(workspace.settings.storage, workspace.storage.uri).read()
+            result = predict_once(workspace.storage, predictor, workspace.spec, workspace.settings, runs=runs, now=now)
+        made_at = None if result.forecast is None else result.forecast["made_at"].to_pydatetime()
+        observe({"settled": len(result.settled), "made": int(made_at is not None)}, made_at)
         outcomes = result.settled["outcome"].value_counts().to_dict()
         told = {"alerts": len(result.alerts), "told": result.told.delivered, "not_told": len(result.told.failed)}
         log_metrics(metrics, {"settled": len(result.settled)} | told | outcomes)

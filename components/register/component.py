@@ -20,7 +20,7 @@ def register(
     from pathlib import Path
     from tempfile import TemporaryDirectory
 
-    from components.step import log_metrics, step, tell, write_text
+    from components.step import log_metrics, observe, step, tell, write_text
     from cryptosentinel.forecasting import (
         Evaluation,
         assemble_bundle,
@@ -49,6 +49,7 @@ def register(
         workspace.champion()  # version 0 first, on a store that has never seen one
         registered, promoted = register_bundle(registry, bundle, promoter(workspace))
         write_text(card, (bundle.path / "MODEL_CARD.md").read_text(encoding="utf-8"))
+        observe({}, measured.data.end + workspace.spec.interval.delta, version=registered.version, promoted=promoted)
         log_metrics(metrics, {"version": registered.version, "promoted": float(promoted)})
         log_metrics(metrics, {f"gate_{name}": value for name, value in gate.figures.items()})
         tell("register", f"version {registered.version} {registered.verdict}")

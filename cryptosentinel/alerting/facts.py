@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from math import nan
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
+from cryptosentinel.alerting.machinery import facts_of_runs
 from cryptosentinel.config import Settings
 from cryptosentinel.features import FeatureSpec
 from cryptosentinel.storage import Storage
+
+if TYPE_CHECKING:
+    from cryptosentinel.storage import StepRun
 
 # Coverage is not judged on fewer outcomes that do not overlap: with 200, chance makes three points of it.
 ENOUGH_FOR_COVERAGE = 200
@@ -38,6 +44,11 @@ class Facts:
         no_forecast: why there was none just now; empty where there was one.
         training_age_s: since a version was last registered.
         model_age_days: since the champion's data ended; 0 for the random walk, which has none.
+        failures: how often the step that is worst off failed in a row.
+        failed: which, and why.
+        missed_runs: how many times of its schedule the pipeline that is worst off missed.
+        missed: which, and since when.
+        store_lag_s: how long the oldest features wait for the feature store behind the store.
         interval: of the bars.
         tick: names what all this rests on, so that processes that look at the same raise the same alert.
     """
@@ -56,6 +67,11 @@ class Facts:
     no_forecast: str = ""
     training_age_s: float = nan
     model_age_days: float = nan
+    failures: float = nan
+    failed: str = ""
+    missed_runs: float = nan
+    missed: str = ""
+    store_lag_s: float = nan
     interval: str = ""
     tick: str = ""
 
@@ -68,6 +84,7 @@ def gather_facts(
     *,
     no_forecast: str = "",
     model_age_days: float = nan,
+    runs: Sequence[StepRun] = (),
     now: datetime,
 ) -> Facts:
     """Reads from the store what the rules look at.
@@ -79,12 +96,14 @@ def gather_facts(
         forecast: the one that was made just now, if any.
         no_forecast: why none was made.
         model_age_days: as in `Facts`; who asked the predictor knows it.
+        runs: the newest of each step; none where there are no pipelines, as in a replay.
         now: the time.
     """
     store, asset, bar = storage.features, settings.market.asset, spec.interval.delta
     newest = store.last_timestamp(asset)
+    machinery = facts_of_runs(runs, settings.schedules, now=now)
     if newest is None:
-        return Facts(no_forecast=no_forecast)
+        return Facts(no_forecast=no_forecast, **machinery)
     bars = store.read_bars(asset, newest - _DAY - bar, newest + bar)
     price = float(bars["close"].iloc[-1])
     day_ago = bars[bars["timestamp"] <= newest - _DAY]
@@ -108,9 +127,18 @@ def gather_facts(
         no_forecast=no_forecast,
         training_age_s=(now - max(trained)).total_seconds() if trained else nan,
         model_age_days=model_age_days,
+        **machinery,
+        store_lag_s=_store_lag_s(storage, now),
         interval=spec.interval.name,
         tick=newest.isoformat(),
     )
+
+
+def _store_lag_s(storage: Storage, now: datetime) -> float:
+    backlog = storage.backlog()
+    if backlog is None:
+        return nan
+    return max((now - backlog.since).total_seconds(), 0.0) if backlog.since else 0.0
 
 
 def _recent_forecasts(storage: Storage, settings: Settings, now: datetime) -> pd.DataFrame:

@@ -23,6 +23,7 @@ class Rule:
         message: what is said.
         remedy: what to do about it.
         critical: from above how many times the limit on an alarm is critical.
+        of_market: whether it is the market that is unusual, and nothing is to be mended.
     """
 
     kind: str
@@ -31,6 +32,7 @@ class Rule:
     message: Callable[[Facts], str]
     remedy: str
     critical: float = 2.0
+    of_market: bool = False
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,7 @@ RULES = (
         lambda settings: settings.alerts.price_move_24h,
         lambda facts: f"The price moved {facts.change_24h:+.1%} in 24 hours, to {facts.price:,.2f}.",
         "Nothing is broken. Expect wider intervals, and judge forecasts by those rather than by the price alone.",
+        of_market=True,
     ),
     Rule(
         "volatility",
@@ -96,6 +99,7 @@ RULES = (
         lambda settings: settings.alerts.volatility,
         lambda facts: f"Annualised volatility over 20 bars of {facts.interval} is {facts.volatility:.0%}.",
         "Nothing is broken. Intervals widen with it; check that coverage holds.",
+        of_market=True,
     ),
     Rule(
         "drawdown",
@@ -103,6 +107,7 @@ RULES = (
         lambda settings: settings.alerts.drawdown,
         lambda facts: f"The price is {facts.drawdown:.1%} below its highest close of the last 24 hours.",
         "Nothing is broken. Compare the newest bars with another source if the fall is in one bar.",
+        of_market=True,
     ),
     Rule(
         "forecast_deviation",
@@ -153,6 +158,28 @@ RULES = (
         lambda settings: settings.alerts.training_late_s,
         lambda facts: f"No training has registered a version for {_ago(facts.training_age_s)}.",
         "Look at the training pipeline's newest run: it failed, had too few rows, or its schedule stands still.",
+    ),
+    Rule(
+        "run_failed",
+        lambda facts: facts.failures,
+        lambda settings: settings.alerts.failed_runs,
+        lambda facts: facts.failed,
+        "The message says what is wrong, and the log of the pipeline's newest run has the traceback.",
+    ),
+    Rule(
+        "run_late",
+        lambda facts: facts.missed_runs,
+        lambda settings: settings.alerts.missed_runs,
+        lambda facts: facts.missed,
+        "See that its schedule is on (`cryptosentinel pipelines status`, or `cryptosentinel up`), that no run of it "
+        "hangs, and that the cluster has room for its pods.",
+    ),
+    Rule(
+        "feature_store_lag",
+        lambda facts: facts.store_lag_s,
+        lambda settings: settings.alerts.feature_store_lag_s,
+        lambda facts: f"Features have waited for Hopsworks for {_ago(facts.store_lag_s)}.",
+        "Nothing is lost: they wait in the store. `cryptosentinel hopsworks check` says what is wrong there.",
     ),
     Rule(
         "model_expired",

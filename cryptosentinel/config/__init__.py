@@ -25,6 +25,7 @@ from cryptosentinel.config.groups import (
 )
 from cryptosentinel.config.hopsworks import HopsworksSettings
 from cryptosentinel.config.kubeflow import KubeflowSettings, StepSettings, TolerationSettings
+from cryptosentinel.config.monitoring import MonitoringSettings
 from cryptosentinel.config.settings import (
     CONFIG_VARIABLE,
     ENV_PREFIX,
@@ -51,6 +52,7 @@ __all__ = [
     "IntervalName",
     "KubeflowSettings",
     "MarketSettings",
+    "MonitoringSettings",
     "RolloutSettings",
     "ScheduleSettings",
     "ServingSettings",

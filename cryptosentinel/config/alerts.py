@@ -56,6 +56,9 @@ class AlertSettings(Group):
     feature_lag_s: float = Field(900.0, gt=0, description="how far features are behind the bars")
     forecast_late_s: float = Field(1800.0, gt=0, description="age of the newest forecast")
     training_late_s: float = Field(7200.0, gt=0, description="since a training last registered a version")
+    failed_runs: int = Field(2, ge=1, description="of one step in a row, each try counted; more raise an alert")
+    missed_runs: int = Field(3, ge=1, description="times of a schedule at which its pipeline did not begin, in a row")
+    feature_store_lag_s: float = Field(3600.0, gt=0, description="how long features wait for Hopsworks to take them")
     clears_at: float = Field(
         0.9, gt=0, le=1, description="an alert ends once its figure is within this share of its limit"
     )

@@ -29,6 +29,7 @@ from cryptosentinel.config.groups import (
 )
 from cryptosentinel.config.hopsworks import HopsworksSettings
 from cryptosentinel.config.kubeflow import KubeflowSettings
+from cryptosentinel.config.monitoring import MonitoringSettings
 from cryptosentinel.errors import SettingsError
 
 ENV_PREFIX = "CRYPTOSENTINEL_"
@@ -50,6 +51,7 @@ class Settings(Group):
     serving: ServingSettings = ServingSettings()
     dashboard: DashboardSettings = DashboardSettings()
     alerts: AlertSettings = AlertSettings()
+    monitoring: MonitoringSettings = MonitoringSettings()
     schedules: ScheduleSettings = ScheduleSettings()
     leases: LeaseSettings = LeaseSettings()
     rollout: RolloutSettings = RolloutSettings()

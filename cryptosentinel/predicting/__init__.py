@@ -1,5 +1,7 @@
 """Forecasting live: asking a predictor, settling what is due, raising alerts."""
 
+from cryptosentinel.predicting.accuracy import COLUMNS as ACCURACY_COLUMNS
+from cryptosentinel.predicting.accuracy import PENDING, Accuracy, Share, measure
 from cryptosentinel.predicting.describe import (
     ENOUGH_OUTCOMES,
     NO_BETTER_THAN_A_COIN,
@@ -20,15 +22,19 @@ from cryptosentinel.predicting.settling import outcomes
 from cryptosentinel.predicting.step import PredictReport, current_forecast, predict
 
 __all__ = [
+    "ACCURACY_COLUMNS",
     "ENOUGH_OUTCOMES",
     "NO_BETTER_THAN_A_COIN",
+    "PENDING",
     "REGIME_WORDS",
     "Abstention",
+    "Accuracy",
     "Answer",
     "BundlePredictor",
     "PredictReport",
     "Predictor",
     "Rows",
+    "Share",
     "abstention",
     "answer_with",
     "current_forecast",
@@ -41,6 +47,7 @@ __all__ = [
     "is_coin",
     "is_outlying",
     "made_by",
+    "measure",
     "newest_rows",
     "outcomes",
     "predict",

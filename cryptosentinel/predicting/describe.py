@@ -84,7 +84,7 @@ def record(log: pd.DataFrame) -> dict[str, Any]:
     priced = log[log["actual_price"].notna()]
     figures: dict[str, Any] = {"made": len(log), "settled": int(log["outcome"].notna().sum())}
     figures |= {name: int((log["outcome"] == name).sum()) for name in (CORRECT, INCORRECT, FLAT_OUTCOME, MISSED)}
-    figures["independent"] = _not_overlapping(priced)
+    figures["independent"] = independent_outcomes(priced)
     for level in (80, 95):
         inside = priced["actual_price"].between(priced[f"lower_{level}"], priced[f"upper_{level}"])
         figures[f"covered_{level}"] = float(inside.mean()) if len(priced) else None
@@ -97,7 +97,7 @@ def evidence(independent: int) -> str:
     return outcomes if independent >= ENOUGH_OUTCOMES else f"{outcomes}: too few to judge"
 
 
-def _not_overlapping(log: pd.DataFrame) -> int:
+def independent_outcomes(log: pd.DataFrame) -> int:
     """How many forecasts there are if each begins where the one before it ends."""
     count, end = 0, None
     for row in log.sort_values("made_at")[["made_at", "target_at"]].itertuples():

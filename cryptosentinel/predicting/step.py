@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -19,6 +21,9 @@ from cryptosentinel.predicting.predictor import Answer, Predictor, Rows
 from cryptosentinel.predicting.refusals import Abstention
 from cryptosentinel.predicting.settling import settle_due
 from cryptosentinel.storage import ForecastLog, Storage
+
+if TYPE_CHECKING:
+    from cryptosentinel.storage import StepRun
 
 
 @dataclass(frozen=True)
@@ -44,12 +49,18 @@ class PredictReport:
 
 
 def predict(
-    storage: Storage, predictor: Predictor, spec: FeatureSpec, settings: Settings, *, now: datetime
+    storage: Storage,
+    predictor: Predictor,
+    spec: FeatureSpec,
+    settings: Settings,
+    *,
+    runs: Sequence[StepRun] = (),
+    now: datetime,
 ) -> PredictReport:
     """Settles due forecasts, makes a forecast, adjusts its quantiles, logs it, updates the alerts and tells of them.
 
     Settling comes first and alerts happen even where the predictor fails: its failure is raised at the end, after
-    everything that does not need it is stored.
+    everything that does not need it is stored. Of `runs`, the newest of each step, alerts are raised too.
 
     Raises:
         ServingError: the predictor is away, or answers something that is not a forecast.
@@ -72,7 +83,14 @@ def predict(
             forecast = _as_logged(storage.log, rows.iloc[0])
     no_forecast = abstained or (failure.message if failure is not None else "")
     facts = gather_facts(
-        storage, spec, settings, forecast, no_forecast=no_forecast, model_age_days=noted.age_days(now), now=now
+        storage,
+        spec,
+        settings,
+        forecast,
+        no_forecast=no_forecast,
+        model_age_days=noted.age_days(now),
+        runs=runs,
+        now=now,
     )
     alerts = watch(storage, facts, settings, now=now)
     told = deliver(storage.outbox, asset, open_sinks(settings.alerts), settings.alerts)

@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from cryptosentinel.storage.protocols import (
+    Backlog,
     FeatureStore,
     ForecastLog,
     Lease,
@@ -27,12 +28,15 @@ if TYPE_CHECKING:
     from cryptosentinel.storage.opening import open_storage
     from cryptosentinel.storage.outbox import DeltaOutbox
     from cryptosentinel.storage.registry import DeltaModelRegistry
+    from cryptosentinel.storage.runs import STEPS, RunLog, StepRun, open_run_log
 
 __all__ = [
     "ALERTS",
     "BARS",
     "DELIVERIES",
     "FORECASTS",
+    "STEPS",
+    "Backlog",
     "DeltaFeatureStore",
     "DeltaForecastLog",
     "DeltaLeases",
@@ -45,8 +49,11 @@ __all__ = [
     "ModelRegistry",
     "Outbox",
     "RegisteredModel",
+    "RunLog",
+    "StepRun",
     "Storage",
     "Written",
+    "open_run_log",
     "open_storage",
 ]
 
@@ -56,6 +63,10 @@ _ON_DELTA_LAKE = {
     "DeltaLeases": "leases",
     "DeltaModelRegistry": "registry",
     "DeltaOutbox": "outbox",
+    "STEPS": "runs",
+    "RunLog": "runs",
+    "StepRun": "runs",
+    "open_run_log": "runs",
     "open_storage": "opening",
 }
 

@@ -235,6 +235,19 @@ class Leases(Protocol):
 
 
 @dataclass(frozen=True)
+class Backlog:
+    """What a feature store behind this one has yet to be given.
+
+    Attributes:
+        entries: how many writes wait.
+        since: when the oldest of them was made; None where none waits.
+    """
+
+    entries: int
+    since: datetime | None
+
+
+@dataclass(frozen=True)
 class Storage:
     """An open store.
 
@@ -256,3 +269,7 @@ class Storage:
         self.log.maintain()
         self.outbox.maintain()
         self.leases.maintain()
+
+    def backlog(self) -> Backlog | None:
+        """How far a feature store behind this one lags; None where there is none. It is not asked for that."""
+        return None

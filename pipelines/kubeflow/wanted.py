@@ -93,6 +93,9 @@ def parameters(pipeline: str, settings: Settings) -> dict[str, Any]:
         return {}
     public = json.loads(settings.public_json())
     given = {name: value for name, value in public.items() if name not in _NOT_FOR_STEPS} | {"home": _HOME}
+    if pipeline == "inference":
+        # It watches whether the others come in time.
+        given["schedules"] = {name: cron for name, cron in public["schedules"].items() if name != "upkeep"}
     if pipeline != "training":
         return {"settings": json.dumps(given, sort_keys=True)}
     from cryptosentinel.forecasting import part_names

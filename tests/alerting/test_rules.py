@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from math import isnan
 from pathlib import Path
 
@@ -13,8 +14,9 @@ from cryptosentinel.alerting import RULES, Facts, Reading, gather_facts, read_ru
 from cryptosentinel.alerting.engine import next_alerts
 from cryptosentinel.alerting.facts import coverage_since
 from cryptosentinel.config import AlertSettings, Settings
-from cryptosentinel.storage import ALERTS, Storage
+from cryptosentinel.storage import ALERTS, StepRun, Storage
 from tests.builders import FIVE, T0, add_bars, at, make_closing_bars, make_random_bars, open_delta, settings_of
+from tests.hopsworks.builders import open_hopsworks, open_hopsworks_away
 from tests.predicting.builders import SPEC, forecast
 
 # Powers of two, so that a figure can lie exactly on a limit.
@@ -76,6 +78,9 @@ class TestTheTable:
             ("feature_lag_s", "feature_lag", 900),
             ("forecast_age_s", "forecast_late", 1800),
             ("training_age_s", "training_late", 7200),
+            ("failures", "run_failed", 2),
+            ("missed_runs", "run_late", 3),
+            ("store_lag_s", "feature_store_lag", 3600),
             ("model_age_days", "model_expired", 32),
         ],
     )
@@ -270,3 +275,34 @@ class TestOpenAlerts:
             )
             self.update(storage, reading("drawdown", 0.1), reading("volatility", 0.1), now=number + 1, settings=now)
         assert storage.log.read_alerts("bitcoin")["alert_id"].nunique() == 6
+
+
+class TestTheMachinery:
+    def test_a_step_that_keeps_failing_raises_an_alert_that_says_which_and_why(self, tmp_path: Path) -> None:
+        storage, noon = open_delta(tmp_path), at(144)
+        run = StepRun(step="ingest", began_at=noon)
+        for _ in range(3):
+            run = run.fails(noon, "SourceError", "CoinGecko is away.")
+        found = readings(gather_facts(storage, SPEC, EXACT, runs=[run], now=noon))
+        assert found["run_failed"].alarming  # though there is not a single bar
+        assert found["run_failed"].message == "Step 'ingest' failed 3 times in a row: CoinGecko is away."
+        over = readings(gather_facts(storage, SPEC, EXACT, runs=[run.succeeds(noon)], now=noon))
+        assert over["run_failed"].calm
+
+    def test_a_pipeline_that_does_not_run_raises_one(self, tmp_path: Path) -> None:
+        run = StepRun(step="drift", began_at=at(0)).succeeds(at(0))
+        found = readings(gather_facts(open_delta(tmp_path), SPEC, EXACT, runs=[run], now=at(24)))
+        assert (found["run_late"].value, found["run_late"].alarming) == (4, True)  # 0:16, 0:46, 1:16, 1:46
+
+    def test_features_that_wait_for_hopsworks_raise_one_once_they_do_so_for_long(self, tmp_path: Path) -> None:
+        storage = open_hopsworks_away(tmp_path)
+        add_bars(storage, make_random_bars(60), SPEC)
+        for hours, alarming in [(0.5, False), (1.5, True)]:
+            facts = gather_facts(storage, SPEC, EXACT, now=datetime.now(UTC) + timedelta(hours=hours))
+            assert readings(facts)["feature_store_lag"].alarming is alarming
+
+    def test_where_there_is_no_hopsworks_nothing_lags(self, tmp_path: Path) -> None:
+        assert isnan(gather_facts(open_delta(tmp_path), SPEC, EXACT, now=T0).store_lag_s)
+        storage = open_hopsworks(tmp_path / "near")
+        add_bars(storage, make_random_bars(60), SPEC)
+        assert gather_facts(storage, SPEC, EXACT, now=T0).store_lag_s == 0

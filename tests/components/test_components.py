@@ -27,6 +27,7 @@ from cryptosentinel.features import FeatureSpec
 from cryptosentinel.forecasting.volatility import VOLATILITY_MODELS
 from cryptosentinel.market.bars import Interval
 from cryptosentinel.predicting import BundlePredictor
+from cryptosentinel.storage import open_run_log
 from cryptosentinel.workspace import Workspace, open_workspace
 from tests.predicting.builders import counted
 
@@ -105,6 +106,18 @@ def test_ingest_brings_the_window_and_what_its_first_row_needs_to_warm_up(tmp_pa
     assert "SIMULATED" in Path(outputs["report"].path).read_text()
     assert outputs["metrics"].metadata["inserted"] == len(bars)
     assert json.loads(Path(outputs["bars"].path).read_text())["source"] == "simulated:0"
+
+
+def test_every_step_notes_its_run_and_what_it_worked_on(trained: tuple[Run, list[Any]]) -> None:
+    run, _ = trained
+    noted = {each.name: each for each in open_run_log(run.settings.storage, run.workspace.storage.uri).read()}
+    assert set(noted) == {"ingest", "featurize", "drift", *(f"train {part}" for part in PARTS)}
+    assert all(each.succeeded for each in noted.values())
+    end = pd.Timestamp(END)
+    assert {each.newest for each in noted.values()} == {end}
+    bars = len(run.workspace.storage.features.read_bars("bitcoin"))
+    assert noted["ingest"].rows == noted["featurize"].rows == {"inserted": bars, "updated": 0}
+    assert noted["drift"].rows["complete"] > noted["train ridge"].rows["trained"] > 0
 
 
 def test_ingest_again_has_nothing_to_hand_on(tmp_path: Path) -> None:

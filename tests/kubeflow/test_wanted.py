@@ -182,7 +182,7 @@ def test_the_same_settings_want_the_same() -> None:
 def test_what_changes_a_run_changes_its_schedule_and_no_other() -> None:
     steps = {"feature", "training", "inference"}
     assert changed() == set()
-    assert changed(**{"schedules.training": "0 0 * * * *"}) == {"training"}
+    assert changed(**{"schedules.training": "0 0 * * * *"}) == {"training", "inference"}  # which watches it
     assert changed(**{"schedules.upkeep": "0 0 3 * * *"}) == {"upkeep"}
     assert changed(**{"alerts.drawdown": 0.2}) == steps
     assert changed(**{"training.candidates": "random_walk,ridge"}) == steps

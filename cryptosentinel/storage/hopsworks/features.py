@@ -14,7 +14,7 @@ from cryptosentinel.errors import StorageError, StoreConflictError, StoreUnavail
 from cryptosentinel.storage.hopsworks.feature_group import FeatureGroup
 from cryptosentinel.storage.hopsworks.outbox import Begun, RowOutbox
 from cryptosentinel.storage.hopsworks.turns import Renew
-from cryptosentinel.storage.protocols import FeatureStore, Written
+from cryptosentinel.storage.protocols import Backlog, FeatureStore, Written
 
 logger = logging.getLogger(__name__)
 
@@ -122,6 +122,10 @@ class HopsworksFeatureStore:
     def maintain(self) -> None:
         """Compacts the embedded store, and removes what it does not need."""
         self._embedded.maintain()
+
+    def backlog(self) -> Backlog:
+        """How many writes Hopsworks has yet to be given, and since when."""
+        return self._outbox.backlog()
 
     def waiting(self) -> int:
         """How many rows Hopsworks has yet to be given."""

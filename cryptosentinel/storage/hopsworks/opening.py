@@ -15,7 +15,7 @@ from cryptosentinel.storage.hopsworks.features import Delivery, HopsworksFeature
 from cryptosentinel.storage.hopsworks.outbox import FOLDER, RowOutbox
 from cryptosentinel.storage.hopsworks.registry import HopsworksModelRegistry
 from cryptosentinel.storage.hopsworks.turns import Renew, turn
-from cryptosentinel.storage.protocols import Storage
+from cryptosentinel.storage.protocols import Backlog, Storage
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,12 @@ class HopsworksStorage(Storage):
             ),
             "bundles": self.registry.deliver(),
         }
+
+    def backlog(self) -> Backlog:
+        """What rows wait, of all versions of the feature group."""
+        every = [store.backlog() for store in (*self.earlier, self.features)]
+        since = [each.since for each in every if each.since is not None]
+        return Backlog(sum(each.entries for each in every), min(since, default=None))
 
 
 def with_hopsworks(

@@ -19,6 +19,7 @@ from cryptosentinel.storage import schemas
 from cryptosentinel.storage.delta import explained
 from cryptosentinel.storage.files import Files
 from cryptosentinel.storage.frames import to_arrow, to_frame
+from cryptosentinel.storage.protocols import Backlog
 
 FOLDER = "hopsworks"
 _BEGUN = "begun.json"
@@ -68,6 +69,11 @@ class RowOutbox:
     def entries(self) -> list[str]:
         """The names of all entries, first in first."""
         return sorted(file.path for file in self._files.walk(self._folder) if file.path.endswith(_SUFFIX))
+
+    def backlog(self) -> Backlog:
+        """How many entries there are, and since when the oldest waits; reads none of them."""
+        written = [file.modified for file in self._files.walk(self._folder) if file.path.endswith(_SUFFIX)]
+        return Backlog(len(written), min(written, default=None))
 
     def read(self, name: str) -> pd.DataFrame | None:
         """An entry's rows; None where it went meanwhile."""

@@ -1,0 +1,87 @@
+"""How good the settled forecasts were, beside the random walk, and how sure that is."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from math import nan
+
+import numpy as np
+import pandas as pd
+
+from cryptosentinel.predicting.describe import independent_outcomes
+from cryptosentinel.predicting.settling import CORRECT, INCORRECT
+
+# What `measure` reads of the log.
+COLUMNS = (
+    *("made_at", "target_at", "price", "predicted_price", "lower_80", "upper_80", "lower_95", "upper_95"),
+    *("outcome", "actual_price"),
+)
+PENDING = "pending"
+
+
+@dataclass(frozen=True)
+class Share:
+    """A share of outcomes, between the bounds of its 95% interval; NaN where there are none.
+
+    Attributes:
+        independent: how many outcomes that do not overlap it rests on.
+    """
+
+    value: float
+    lower: float
+    upper: float
+    independent: int
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """How good the settled among some forecasts were.
+
+    Attributes:
+        counts: by outcome, `pending` among them.
+        error: mean absolute error relative to the price the forecast was made at; NaN where none is settled.
+        baseline_error: the same of the random walk, which says that the price stays.
+        hits: of the directions that were called, those that were right; by a coin one half are.
+        covered: of the prices, those within the interval, by its level in percent.
+    """
+
+    counts: dict[str, int]
+    error: float
+    baseline_error: float
+    hits: Share
+    covered: dict[int, Share]
+
+
+def measure(log: pd.DataFrame) -> Accuracy:
+    """Measures forecasts of the log (`COLUMNS` of it)."""
+    outcome = log["outcome"].fillna(PENDING)
+    priced = log[log["actual_price"].notna()]
+    called = priced[priced["outcome"].isin([CORRECT, INCORRECT])]
+    price, actual = (priced[name].to_numpy(np.float64) for name in ("price", "actual_price"))
+    forecast = priced["predicted_price"].to_numpy(np.float64)
+    return Accuracy(
+        counts={str(name): int(count) for name, count in outcome.value_counts().items()},
+        error=float(np.mean(np.abs(forecast - actual) / price)) if len(priced) else nan,
+        baseline_error=float(np.mean(np.abs(price - actual) / price)) if len(priced) else nan,
+        hits=_share(called["outcome"] == CORRECT, called),
+        covered={
+            level: _share(priced["actual_price"].between(priced[f"lower_{level}"], priced[f"upper_{level}"]), priced)
+            for level in (80, 95)
+        },
+    )
+
+
+def wilson(share: float, independent: int) -> tuple[float, float]:
+    """The 95% interval of a share among so many independent outcomes (Wilson 1927)."""
+    if not independent:
+        return nan, nan
+    z2 = 1.96**2
+    middle = (share + z2 / (2 * independent)) / (1 + z2 / independent)
+    reach = 1.96 * math.sqrt(share * (1 - share) / independent + z2 / (4 * independent**2)) / (1 + z2 / independent)
+    return max(middle - reach, 0.0), min(middle + reach, 1.0)
+
+
+def _share(came: pd.Series, log: pd.DataFrame) -> Share:
+    value, independent = float(came.mean()) if len(came) else nan, independent_outcomes(log)
+    return Share(value, *wilson(value, independent), independent)
