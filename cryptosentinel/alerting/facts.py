@@ -13,6 +13,7 @@ import pandas as pd
 
 from cryptosentinel.alerting.machinery import facts_of_runs
 from cryptosentinel.config import Settings
+from cryptosentinel.drift import Concept
 from cryptosentinel.features import FeatureSpec
 from cryptosentinel.storage import Storage
 
@@ -38,6 +39,8 @@ class Facts:
         target: what that forecast is for, in words.
         coverage: share of settled prices within the 80% interval, over `alerts.coverage_days`.
         drift: share of features that drifted, 0 to 1.
+        concept: the evidence against the champion's forecasts, as `drift.Concept.level`; 0 where there is none.
+        concept_in_words: the same for people.
         bars_age_s: since the newest bar closed.
         feature_lag_s: from the newest bar to the newest row of features.
         forecast_age_s: since the newest forecast was made.
@@ -61,6 +64,8 @@ class Facts:
     target: str = ""
     coverage: float = nan
     drift: float = nan
+    concept: float = nan
+    concept_in_words: str = ""
     bars_age_s: float = nan
     feature_lag_s: float = nan
     forecast_age_s: float = nan
@@ -85,6 +90,7 @@ def gather_facts(
     no_forecast: str = "",
     model_age_days: float = nan,
     runs: Sequence[StepRun] = (),
+    concept: Concept | None = None,
     now: datetime,
 ) -> Facts:
     """Reads from the store what the rules look at.
@@ -97,6 +103,7 @@ def gather_facts(
         no_forecast: why none was made.
         model_age_days: as in `Facts`; who asked the predictor knows it.
         runs: the newest of each step; none where there are no pipelines, as in a replay.
+        concept: the evidence against the champion's forecasts; None: there is none.
         now: the time.
     """
     store, asset, bar = storage.features, settings.market.asset, spec.interval.delta
@@ -121,6 +128,8 @@ def gather_facts(
         deviation=nan if forecast is None else float(forecast["predicted_price"]) / float(forecast["price"]) - 1,
         target="" if forecast is None else f"{forecast['target_at']:%H:%M} UTC",
         coverage=coverage_since(log, now - timedelta(days=settings.alerts.coverage_days)),
+        concept=0.0 if concept is None else concept.level,
+        concept_in_words="" if concept is None else concept.sentence(),
         bars_age_s=(now - newest - bar).total_seconds(),
         feature_lag_s=(newest - featurized).total_seconds() if featurized is not None else nan,
         forecast_age_s=(now - log["made_at"].max()).total_seconds() if len(log) else nan,

@@ -125,6 +125,14 @@ RULES = (
         "Read the report of the run's drift step, and see that the next trainings register and pass the gate.",
     ),
     Rule(
+        "concept_drift",
+        lambda facts: facts.concept,
+        lambda _: 1.0,
+        lambda facts: f"The champion is called useless: {facts.concept_in_words}.",
+        "Look at `cryptosentinel concept`, and for wrong bars. Until another version passes the gate, do not rely on "
+        "the champion.",
+    ),
+    Rule(
         "coverage_loss",
         lambda facts: COVERAGE - facts.coverage,
         lambda settings: settings.alerts.coverage_loss,

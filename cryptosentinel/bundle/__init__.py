@@ -1,6 +1,6 @@
 """The model bundle: what is registered, served and explained."""
 
-from cryptosentinel.bundle.bundle import Bundle
+from cryptosentinel.bundle.bundle import UNKNOWN_REGIME, Bundle
 from cryptosentinel.bundle.calibration import Calibration
 from cryptosentinel.bundle.conversion import load_native, merge_onnx, save_native, to_onnx
 from cryptosentinel.bundle.domain import CLIP, Domain
@@ -47,6 +47,7 @@ __all__ = [
     "RANDOM_WALK",
     "REFERENCE_FILE",
     "REGIME",
+    "UNKNOWN_REGIME",
     "UP",
     "Bundle",
     "Calibration",

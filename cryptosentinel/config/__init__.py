@@ -9,6 +9,7 @@ from cryptosentinel.config.alerts import AlertSettings, EmailSettings
 from cryptosentinel.config.groups import (
     CandidateName,
     CoinGeckoSettings,
+    ConceptSettings,
     DashboardSettings,
     DriftSettings,
     ExchangeSettings,
@@ -41,6 +42,7 @@ __all__ = [
     "AlertSettings",
     "CandidateName",
     "CoinGeckoSettings",
+    "ConceptSettings",
     "DashboardSettings",
     "DriftSettings",
     "EmailSettings",

@@ -125,12 +125,22 @@ class GateSettings(Group):
     suspect_accuracy: float = Field(0.58, gt=0.5, le=1, description="more directions right than this is called a leak")
 
 
+class ConceptSettings(Group):
+    """Whether the champion's forecasts still do what they say, by what became of them."""
+
+    window_days: float = Field(7.0, gt=0, le=45, description="settled forecasts that are looked at")
+    false_alarms: float = Field(
+        1e-4, gt=0, lt=0.5, description="chance, in `window_days`, that right forecasts are called useless"
+    )
+
+
 class DriftSettings(Group):
     """Whether the market still looks like the one the champion was trained on."""
 
     window_days: float = Field(2.0, gt=0, description="how much of the newest data is held against the baseline")
     false_discovery_rate: float = Field(0.05, gt=0, lt=1)
     threshold: float = Field(0.3, ge=0, le=1, description="share of drifted features that counts as drift")
+    concept: ConceptSettings = ConceptSettings()
 
 
 class ServingSettings(Group):

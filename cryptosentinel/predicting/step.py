@@ -13,6 +13,7 @@ import pandas as pd
 from cryptosentinel.alerting import Told, deliver, gather_facts, open_sinks, watch
 from cryptosentinel.bundle import BOUNDS
 from cryptosentinel.config import ForecastSettings, Settings
+from cryptosentinel.drift import Concept, champion_concept
 from cryptosentinel.errors import BundleError, ServingError
 from cryptosentinel.features import FeatureSpec
 from cryptosentinel.forecasting import SETTLED_COLUMNS, Adjusted, Settled, calibrate
@@ -36,6 +37,7 @@ class PredictReport:
         abstained: why there is no forecast; empty where there is one.
         adjusted: what the forecast's quantiles rest on; None where the step abstained.
         settled: forecasts settled now.
+        concept: the evidence against the champion's forecasts; None while none of them is settled.
         alerts: alerts that were raised, got worse or were resolved now.
         told: what of the alerts, and of those before them, was delivered now.
     """
@@ -44,6 +46,7 @@ class PredictReport:
     abstained: str
     adjusted: Adjusted | None
     settled: pd.DataFrame
+    concept: Concept | None
     alerts: pd.DataFrame
     told: Told
 
@@ -68,6 +71,7 @@ def predict(
     """
     asset = settings.market.asset
     settled = settle_due(storage.log, storage.features, asset, spec.interval, settings.forecast, now=now)
+    concept = champion_concept(storage, spec.interval.delta, settings, now=now)
     forecast, abstained, adjusted, failure = None, "", None, None
     noted = _Noting(predictor)
     try:
@@ -90,13 +94,14 @@ def predict(
         no_forecast=no_forecast,
         model_age_days=noted.age_days(now),
         runs=runs,
+        concept=concept,
         now=now,
     )
     alerts = watch(storage, facts, settings, now=now)
     told = deliver(storage.outbox, asset, open_sinks(settings.alerts), settings.alerts)
     if failure is not None:
         raise failure
-    return PredictReport(forecast, abstained, adjusted, settled, alerts, told)
+    return PredictReport(forecast, abstained, adjusted, settled, concept, alerts, told)
 
 
 class _Noting:

@@ -74,6 +74,7 @@ class TestTheTable:
             ("drawdown", "drawdown", 0.25),
             ("deviation", "forecast_deviation", 0.25),
             ("drift", "drift", 0.25),
+            ("concept", "concept_drift", 1.0),
             ("bars_age_s", "stale_bars", 900),
             ("feature_lag_s", "feature_lag", 900),
             ("forecast_age_s", "forecast_late", 1800),
