@@ -48,11 +48,12 @@ class Workspace:
         """The version that serves; version 0, the random walk, is registered first where there is none.
 
         A champion that an earlier release wrote in a format which this one cannot serve gives way to the random walk,
-        until a new one is trained. Safe when several processes do it at once.
+        until a new one is trained, and so does one that is pruned. Safe when several processes do it at once.
         """
         registry = self.storage.registry
         champion = registry.champion()
-        if champion is not None and not is_outdated(registry.fetch(champion.version, self._bundles)):
+        is_there = champion is not None and champion.pruned_at is None
+        if champion and is_there and not is_outdated(registry.fetch(champion.version, self._bundles)):
             return champion
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "bundle"

@@ -1,4 +1,4 @@
-"""The commands that need Kubeflow Pipelines: `up`, `run`, `pipelines`."""
+"""The commands that need Kubeflow Pipelines, or more than the library: `up`, `run`, `pipelines`, `prune`."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ from cryptosentinel.cli import (
 from cryptosentinel.config import CONFIG_VARIABLE
 from cryptosentinel.errors import UserInputError
 from pipelines.kubeflow import commands
+from pipelines.prune_command import prune_all
 from pipelines.stopping import Stopping
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def add_commands(app: typer.Typer) -> None:
     """Adds this package's commands to the command line."""
     app.command()(up)
     app.command()(run)
+    app.command("prune")(prune_all)
     pipelines = typer.Typer(help="The pipelines on Kubeflow: compiled, uploaded, scheduled.", no_args_is_help=True)
     commands.add_commands(pipelines)
     app.add_typer(pipelines, name="pipelines")

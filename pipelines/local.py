@@ -23,13 +23,12 @@ from typing import TYPE_CHECKING, Any
 
 from components.marks import FAILURE_MARK, TOLD_MARK
 from cryptosentinel.errors import PipelineError, StoreUnavailableError
+from pipelines.keeping import SCRATCH, prune_machine
 from pipelines.tied import tied_command
 
 if TYPE_CHECKING:
     from cryptosentinel.config import Settings
 
-# Runs whose artifacts and logs are kept, a pipeline.
-KEPT_RUNS = 10
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _STARTED = re.compile(r"Executing task '([\w-]+)'")
 _FINISHED = re.compile(r"Task '([\w-]+)' finished with status (\w+)")
@@ -76,7 +75,7 @@ def run_pipeline(
     """
     begin = time.perf_counter()
     folder = root / "runs" / f"{name}-{datetime.now(UTC):%Y%m%dT%H%M%S%f}"
-    log, scratch = folder / "log.txt", folder / "tmp"
+    log, scratch = folder / "log.txt", folder / SCRATCH
     arguments = [name, "--settings", settings.public_json(), "--as-of", as_of.isoformat() if as_of else ""]
     if name == "training":
         from cryptosentinel.forecasting import part_names
@@ -108,7 +107,7 @@ def run_pipeline(
         ) from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    _forget_old_runs(root / "runs", name)
+    prune_machine(root, settings.retention)
     if process.returncode != 0:
         raise _error(name, next(iter(marked[FAILURE_MARK]), None), log)
     told = {note["step"]: note["text"] for note in marked[TOLD_MARK]}
@@ -159,11 +158,6 @@ def _error(pipeline: str, failure: dict[str, Any] | None, log: Path) -> Pipeline
     finished = _FINISHED.findall(log.read_text(encoding="utf-8"))
     step = next((step for step, status in finished if status != "SUCCESS"), pipeline)
     return PipelineError(step, "it ended without saying why; it may have been killed.", remedy=f"See {log}.")
-
-
-def _forget_old_runs(runs: Path, name: str) -> None:
-    for old in sorted(runs.glob(f"{name}-*"))[:-KEPT_RUNS]:
-        shutil.rmtree(old, ignore_errors=True)
 
 
 def main() -> None:

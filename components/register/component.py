@@ -16,11 +16,15 @@ def register(
     card: dsl.Output[dsl.Markdown],
     metrics: dsl.Output[dsl.Metrics],
 ) -> NamedTuple("Outputs", [("version", int), ("promoted", bool)]):
-    """Assembles the bundle and registers it; if the gate lets it, it comes to serve, and the champion alias moves."""
+    """Assembles the bundle and registers it; if the gate lets it, it comes to serve, and the champion alias moves.
+
+    What is not to be kept any longer is deleted, so that a store does not grow by what each training adds.
+    """
     from pathlib import Path
     from tempfile import TemporaryDirectory
 
     from components.step import log_metrics, observe, step, tell, write_text
+    from components.upkeep import clear_up
     from cryptosentinel.forecasting import (
         Evaluation,
         assemble_bundle,
@@ -29,7 +33,7 @@ def register(
         past_verdicts,
         register_bundle,
     )
-    from serving.rollout import promoter
+    from serving.rollout import in_use, promoter
 
     with step("register", settings, as_of) as workspace, TemporaryDirectory() as folder:
         measured = Evaluation.model_validate_json(Path(evaluation.path).read_text(encoding="utf-8"))
@@ -53,4 +57,5 @@ def register(
         log_metrics(metrics, {"version": registered.version, "promoted": float(promoted)})
         log_metrics(metrics, {f"gate_{name}": value for name, value in gate.figures.items()})
         tell("register", f"version {registered.version} {registered.verdict}")
+        log_metrics(metrics, clear_up(workspace, in_use(workspace)))
     return (registered.version, promoted)

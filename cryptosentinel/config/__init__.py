@@ -27,6 +27,7 @@ from cryptosentinel.config.groups import (
 from cryptosentinel.config.hopsworks import HopsworksSettings
 from cryptosentinel.config.kubeflow import KubeflowSettings, StepSettings, TolerationSettings
 from cryptosentinel.config.monitoring import MonitoringSettings
+from cryptosentinel.config.retention import RetentionSettings
 from cryptosentinel.config.settings import (
     CONFIG_VARIABLE,
     ENV_PREFIX,
@@ -55,6 +56,7 @@ __all__ = [
     "KubeflowSettings",
     "MarketSettings",
     "MonitoringSettings",
+    "RetentionSettings",
     "RolloutSettings",
     "ScheduleSettings",
     "ServingSettings",

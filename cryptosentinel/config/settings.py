@@ -30,6 +30,7 @@ from cryptosentinel.config.groups import (
 from cryptosentinel.config.hopsworks import HopsworksSettings
 from cryptosentinel.config.kubeflow import KubeflowSettings
 from cryptosentinel.config.monitoring import MonitoringSettings
+from cryptosentinel.config.retention import RetentionSettings
 from cryptosentinel.errors import SettingsError
 
 ENV_PREFIX = "CRYPTOSENTINEL_"
@@ -56,6 +57,7 @@ class Settings(Group):
     leases: LeaseSettings = LeaseSettings()
     rollout: RolloutSettings = RolloutSettings()
     storage: StorageSettings = StorageSettings()
+    retention: RetentionSettings = RetentionSettings()
     hopsworks: HopsworksSettings = HopsworksSettings()
     kubeflow: KubeflowSettings = KubeflowSettings()
 

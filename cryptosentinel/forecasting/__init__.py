@@ -9,7 +9,13 @@ from cryptosentinel.forecasting.evaluation import Evaluation, evaluate, league_t
 from cryptosentinel.forecasting.gate import judge
 from cryptosentinel.forecasting.looks import next_look, past_verdicts
 from cryptosentinel.forecasting.online import SETTLED_COLUMNS, Adjusted, Settled, calibrate, calibrate_rows
-from cryptosentinel.forecasting.registration import Promote, register_bundle, settle_verdicts
+from cryptosentinel.forecasting.registration import (
+    Promote,
+    is_pending,
+    register_bundle,
+    settle_verdicts,
+    was_champion,
+)
 from cryptosentinel.forecasting.training import Part, part_names, train_part
 from cryptosentinel.forecasting.unseen import read_unseen
 
@@ -31,6 +37,7 @@ __all__ = [
     "evaluate",
     "get_candidate",
     "incumbent_on",
+    "is_pending",
     "judge",
     "league_table",
     "load_dataset",
@@ -43,4 +50,5 @@ __all__ = [
     "settle_verdicts",
     "take_snapshot",
     "train_part",
+    "was_champion",
 ]

@@ -16,6 +16,7 @@ from cryptosentinel.forecasting.looks import verdict_metrics
 from cryptosentinel.storage import ModelRegistry, RegisteredModel
 
 _PASSED = "passed: not champion yet; "
+_PROMOTED = "promoted: "
 
 
 class Promote(Protocol):
@@ -75,7 +76,7 @@ def register_bundle(
     except RolloutError as error:
         now(f"not tried: {_clause(error)}")
         raise
-    return registry.amend(registered.version, verdict=f"promoted: {reasons}"), True
+    return registry.amend(registered.version, verdict=f"{_PROMOTED}{reasons}"), True
 
 
 def settle_verdicts(registry: ModelRegistry) -> None:
@@ -87,8 +88,18 @@ def settle_verdicts(registry: ModelRegistry) -> None:
     for model in registry.versions():
         if model.verdict.startswith(_PASSED):
             serves = champion is not None and model.version == champion.version
-            came = "promoted: " if serves else "interrupted: the process ended before it was champion; "
+            came = _PROMOTED if serves else "interrupted: the process ended before it was champion; "
             registry.amend(model.version, verdict=came + model.verdict.removeprefix(_PASSED))
+
+
+def is_pending(model: RegisteredModel) -> bool:
+    """Whether a version passed the gate and it is not known yet what came of it."""
+    return model.verdict.startswith(_PASSED)
+
+
+def was_champion(model: RegisteredModel) -> bool:
+    """Whether a version is or was champion by the gate's word."""
+    return model.verdict.startswith(_PROMOTED)
 
 
 def _clause(error: RolloutError) -> str:

@@ -28,10 +28,12 @@ class StoredFile:
     Attributes:
         path: relative to the folder that was listed.
         modified: when it was written.
+        size: in bytes.
     """
 
     path: str
     modified: datetime
+    size: int
 
 
 def join(uri: str, *parts: str) -> str:
@@ -89,7 +91,7 @@ class Files:
         with explained(join(self._uri, folder)):
             infos = self._store.get_file_info_selector(folder, allow_not_found=True, recursive=True)
             return [
-                StoredFile(info.path.removeprefix(folder).lstrip("/"), info.mtime.astimezone(UTC))
+                StoredFile(info.path.removeprefix(folder).lstrip("/"), info.mtime.astimezone(UTC), info.size)
                 for info in infos
                 if info.is_file
             ]

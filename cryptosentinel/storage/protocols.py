@@ -82,6 +82,7 @@ class RegisteredModel:
         registered_at: when.
         metrics: the figures it was registered with.
         verdict: the gate's answer, and what came of it, in a sentence.
+        pruned_at: when its bundle was deleted; what is known of it stays. None: the bundle is there.
     """
 
     version: int
@@ -90,6 +91,7 @@ class RegisteredModel:
     registered_at: datetime
     metrics: dict[str, float]
     verdict: str
+    pruned_at: datetime | None = None
 
 
 class ModelRegistry(Protocol):
@@ -98,7 +100,7 @@ class ModelRegistry(Protocol):
     def register(self, bundle: Path, *, metrics: Mapping[str, float], verdict: str) -> RegisteredModel:
         """Copies a bundle folder in under a new version; the same bundle again keeps the version it has.
 
-        Killed half way, it leaves no version.
+        Killed half way, it leaves no version. One that was pruned is there again.
         """
 
     def amend(self, version: int, *, verdict: str) -> RegisteredModel:
@@ -125,7 +127,7 @@ class ModelRegistry(Protocol):
         """Moves the alias to `version` if it still points at `expected` (None, or 0: it was never moved).
 
         Raises:
-            StorageError: there is no such version.
+            StorageError: there is no such version, or its bundle was pruned.
             StoreConflictError: it points elsewhere by now.
         """
 
@@ -133,11 +135,29 @@ class ModelRegistry(Protocol):
         """Copies a version's bundle into the folder `into` and returns where; a copy that is there is reused.
 
         Raises:
-            StorageError: there is no such version, or its manifest is not the one that was registered.
+            StorageError: there is no such version, its bundle was pruned, or its manifest is not the one that was
+                registered.
+        """
+
+    def sizes(self) -> dict[int, int]:
+        """The bytes of each bundle that is there, by version."""
+
+    def awaited(self) -> set[int]:
+        """Versions whose bundles still have to go elsewhere.
+
+        Raises:
+            StorageError: who has to get them cannot be asked.
+        """
+
+    def prune(self, version: int) -> None:
+        """Deletes a version's bundle, and keeps all that is known of it; killed half way, the next one finishes.
+
+        Raises:
+            StorageError: there is no such version, or it is the champion.
         """
 
     def maintain(self) -> None:
-        """Removes what killed registrations left behind."""
+        """Removes what killed registrations and prunings left behind."""
 
 
 class ForecastLog(Protocol):

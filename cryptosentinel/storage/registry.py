@@ -3,15 +3,13 @@
 A bundle is any folder with a `manifest.json`; what that says is not the registry's business. Beside its files the
 registry puts `registered.json`, for whoever is given the folder alone, as KServe's pods are. A version exists once
 its row does, and the row is written after the last file, so a registration that is killed leaves files that nothing
-refers to (`maintain` removes them) and never half a version.
+refers to (`maintain` removes them) and never half a version. To prune a version goes the other way round: its row says
+so before the first file goes.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-import shutil
-import tempfile
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,17 +18,15 @@ from typing import Any, Literal
 import pyarrow as pa
 from deltalake import DeltaTable, write_deltalake
 
-from cryptosentinel.errors import StorageError, StoreConflictError, StoreUnavailableError
+from cryptosentinel.errors import StorageError, StoreConflictError
 from cryptosentinel.storage import delta
+from cryptosentinel.storage.copies import fetch_copy, manifest_digest
 from cryptosentinel.storage.files import Files, join
 from cryptosentinel.storage.protocols import RegisteredModel
 from cryptosentinel.storage.schemas import ALIASES, VERSIONS
 
-MANIFEST = "manifest.json"
 REGISTERED = "registered.json"
 _CHAMPION = "champion"
-# Fetched copies that stay in a folder of them.
-KEPT_COPIES = 3
 _GARBAGE_AGE = timedelta(days=1)
 
 
@@ -62,7 +58,7 @@ class DeltaModelRegistry:
             StoreConflictError: other registrations kept coming first.
             StoreUnavailableError: the store cannot be reached or written.
         """
-        digest = _manifest_digest(bundle)
+        digest = manifest_digest(bundle)
         with delta.explained(self._versions_uri):
             return self._register(bundle, digest, json.dumps(dict(metrics), sort_keys=True), verdict)
 
@@ -80,7 +76,7 @@ class DeltaModelRegistry:
 
     def versions(self) -> list[RegisteredModel]:
         """All versions, oldest first."""
-        return [self._model(row) for row in self._rows(self._versions_uri)]
+        return [self._model(row) for row in self._rows(self._versions_uri, VERSIONS)]
 
     def get(self, version: int) -> RegisteredModel:
         """One version.
@@ -88,14 +84,14 @@ class DeltaModelRegistry:
         Raises:
             StorageError: there is no such version.
         """
-        for row in self._rows(self._versions_uri):
-            if row["version"] == version:
-                return self._model(row)
+        for model in self.versions():
+            if model.version == version:
+                return model
         raise StorageError(f"The registry at {self._root} has no version {version}.")
 
     def champion(self) -> RegisteredModel | None:
         """The version the alias points at: version 0 until it was first moved; None while there is no version."""
-        aliases = self._rows(self._aliases_uri)
+        aliases = self._rows(self._aliases_uri, ALIASES)
         versions = self.versions()
         number = aliases[0]["version"] if aliases else 0
         return next((model for model in versions if model.version == number), None)
@@ -106,12 +102,18 @@ class DeltaModelRegistry:
         Before it was first moved, both None and 0 name where it points.
 
         Raises:
-            StorageError: there is no such version.
+            StorageError: there is no such version, or its bundle was pruned.
             StoreConflictError: it points elsewhere by now.
         """
-        self.get(version)
+        _refuse_pruned(self.get(version))
         with delta.explained(self._aliases_uri):
             self._promote(version, expected)
+            # Whoever prunes marks the row and then looks at the alias; here it is the other way round, so that of two
+            # at the same moment one sees the other.
+            model = self.get(version)
+            if model.pruned_at is not None:
+                self._promote(expected or 0, version)
+                _refuse_pruned(model)
 
     def fetch(self, version: int, into: Path) -> Path:
         """Copies a version's bundle to `into` and returns its folder there; a whole copy is reused.
@@ -119,41 +121,53 @@ class DeltaModelRegistry:
         Of older copies in `into` the newest few stay, for whoever is still reading one.
 
         Raises:
-            StorageError: there is no such version, or its manifest is not the one that was registered.
+            StorageError: there is no such version, its bundle was pruned, or its manifest is not the one that was
+                registered.
             StoreUnavailableError: it cannot be copied.
         """
         model = self.get(version)
-        folder = Path(model.uri).name
-        target = into / folder
-        if _digest_or_none(target) == model.digest:
-            return target
-        files = Files(self._root, self._options)
-        with delta.explained(str(into)):
-            into.mkdir(parents=True, exist_ok=True)
-            # Renamed when it is whole, so that whoever looks for `target` never finds half of it.
-            with tempfile.TemporaryDirectory(dir=into, prefix=f".{folder}-") as temporary:
-                copy = Path(temporary) / folder
-                for file in files.walk(f"bundles/{folder}"):
-                    files.download(f"bundles/{folder}/{file.path}", copy / file.path)
-                if _digest_or_none(copy) != model.digest:
-                    raise StorageError(
-                        f"The bundle of version {version} at {model.uri} is not the one that was registered.",
-                        remedy="Restore that folder from a backup.",
-                    )
-                _move_into_place(copy, target, model.digest, Path(temporary))
-        _forget_old_copies(into, target)
-        return target
+        _refuse_pruned(model)
+        return fetch_copy(Files(self._root, self._options), model, into)
+
+    def sizes(self) -> dict[int, int]:
+        """The bytes of each bundle that is there, by version."""
+        sizes: dict[str, int] = {}
+        for file in Files(self._root, self._options).walk("bundles"):
+            folder = file.path.split("/")[0]
+            sizes[folder] = sizes.get(folder, 0) + file.size
+        folders = {model.version: Path(model.uri).name for model in self.versions()}
+        return {version: sizes[folder] for version, folder in folders.items() if folder in sizes}
+
+    def awaited(self) -> set[int]:
+        """None: nobody else keeps bundles."""
+        return set()
+
+    def prune(self, version: int) -> None:
+        """Deletes a version's bundle; see `protocols.ModelRegistry`.
+
+        Raises:
+            StorageError: there is no such version, or it is the champion.
+            StoreConflictError: other writers kept coming first.
+            StoreUnavailableError: it cannot be deleted.
+        """
+        self.get(version)
+        with delta.explained(self._versions_uri):
+            self._mark(version, f"CAST('{_now().isoformat()}' AS TIMESTAMP)")
+        if not self._clear(self.get(version)):
+            raise StorageError(f"Version {version} is the champion, and stays.")
 
     def maintain(self) -> None:
-        """Compacts the tables, and removes the files of registrations that were killed more than a day ago."""
+        """Compacts the tables, finishes prunings, and removes what registrations killed a day ago left behind."""
         files = Files(self._root, self._options)
         newest: dict[str, datetime] = {}
         for file in files.walk("bundles"):
             folder = file.path.split("/")[0]
             newest[folder] = max(file.modified, newest.get(folder, file.modified))
-        known = {row["folder"] for row in self._rows(self._versions_uri)}
+        known = {Path(model.uri).name: model for model in self.versions()}
         for folder, modified in newest.items():
-            if folder not in known and datetime.now(UTC) - modified > _GARBAGE_AGE:
+            if folder in known:
+                self._clear(known[folder])
+            elif datetime.now(UTC) - modified > _GARBAGE_AGE:
                 files.remove(f"bundles/{folder}")
         for uri in (self._versions_uri, self._aliases_uri):
             delta.maintain(uri, self._options, self._retention)
@@ -161,16 +175,17 @@ class DeltaModelRegistry:
     @delta.retried
     def _register(self, bundle: Path, digest: str, metrics: str, verdict: str) -> RegisteredModel:
         table = delta.create_table(self._versions_uri, VERSIONS, self._options, statistics=["version"])
-        rows = _by_version(table)
+        delta.add_columns(table, VERSIONS)
+        rows = _by_version(table, VERSIONS)
         for row in rows:
             if row["digest"] == digest:
-                return self._model(row)
+                if row["pruned_at"] is not None:
+                    self._upload(bundle, row["folder"], row["version"])
+                    self._mark(row["version"], "NULL")
+                return self._model(row | {"pruned_at": None})
         number = rows[-1]["version"] + 1 if rows else 0
         folder = f"v{number}-{digest[:8]}"
-        files = Files(self._root, self._options)
-        for path in sorted(path for path in bundle.rglob("*") if path.is_file()):
-            files.upload(path, f"bundles/{folder}/{path.relative_to(bundle).as_posix()}")
-        files.write(f"bundles/{folder}/{REGISTERED}", json.dumps({"version": number}).encode())
+        self._upload(bundle, folder, number)
         row = {
             "version": number,
             "folder": folder,
@@ -178,9 +193,41 @@ class DeltaModelRegistry:
             "registered_at": _now(),
             "metrics": metrics,
             "verdict": verdict,
+            "pruned_at": None,
         }
         _commit(table, row, VERSIONS, "append")
         return self._model(row)
+
+    def _upload(self, bundle: Path, folder: str, version: int) -> None:
+        files = Files(self._root, self._options)
+        for path in sorted(path for path in bundle.rglob("*") if path.is_file()):
+            files.upload(path, f"bundles/{folder}/{path.relative_to(bundle).as_posix()}")
+        files.write(f"bundles/{folder}/{REGISTERED}", json.dumps({"version": version}).encode())
+
+    def _clear(self, model: RegisteredModel) -> bool:
+        """Deletes the files of a version that its row says is pruned; where it became champion meanwhile, it is not."""
+        if model.pruned_at is None:
+            return True
+        folder, files = f"bundles/{Path(model.uri).name}", Files(self._root, self._options)
+        if not files.walk(folder):
+            return True
+        champion = self.champion()
+        if champion is not None and champion.version == model.version:
+            self._mark(model.version, "NULL")
+            return False
+        files.remove(folder)
+        return True
+
+    @delta.retried
+    def _mark(self, version: int, pruned_at: str) -> None:
+        table = DeltaTable(self._versions_uri, storage_options=self._options)
+        delta.add_columns(table, VERSIONS)
+        table.update(
+            updates={"pruned_at": pruned_at},
+            predicate=f"version = {version}",
+            writer_properties=delta.WRITER,
+            commit_properties=delta.COMPARE_AND_SWAP,
+        )
 
     @delta.retried
     def _amend(self, version: int, verdict: str) -> None:
@@ -204,12 +251,12 @@ class DeltaModelRegistry:
         if current != version:
             _commit(table, {"alias": _CHAMPION, "version": version, "moved_at": _now()}, ALIASES, "overwrite")
 
-    def _rows(self, uri: str) -> list[dict[str, Any]]:
+    def _rows(self, uri: str, schema: pa.Schema) -> list[dict[str, Any]]:
         table = delta.open_table(uri, self._options)
         if table is None:
             return []
         with delta.explained(uri):
-            return _by_version(table)
+            return _by_version(table, schema)
 
     def _model(self, row: Mapping[str, Any]) -> RegisteredModel:
         return RegisteredModel(
@@ -219,12 +266,23 @@ class DeltaModelRegistry:
             registered_at=row["registered_at"],
             metrics=json.loads(row["metrics"]),
             verdict=row["verdict"],
+            pruned_at=row["pruned_at"],
         )
 
 
-def _by_version(table: DeltaTable) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = delta.scan(table).sort_by("version").to_pylist()
+def _by_version(table: DeltaTable, schema: pa.Schema) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = delta.scan(table, grown=schema).sort_by("version").to_pylist()
     return rows
+
+
+def _refuse_pruned(model: RegisteredModel) -> None:
+    if model.pruned_at is not None:
+        raise StorageError(
+            f"The bundle of version {model.version} was pruned on {model.pruned_at:%Y-%m-%d}; its figures and verdict"
+            " are all that is left.",
+            remedy="Name a version that is there (`cryptosentinel model`), restore it from a backup, or keep more: the"
+            " settings `retention`.",
+        )
 
 
 def _commit(table: DeltaTable, row: Mapping[str, Any], schema: pa.Schema, mode: Literal["append", "overwrite"]) -> None:
@@ -235,39 +293,6 @@ def _commit(table: DeltaTable, row: Mapping[str, Any], schema: pa.Schema, mode: 
         writer_properties=delta.WRITER,
         commit_properties=delta.COMPARE_AND_SWAP,
     )
-
-
-def _manifest_digest(bundle: Path) -> str:
-    try:
-        return hashlib.sha256((bundle / MANIFEST).read_bytes()).hexdigest()
-    except FileNotFoundError:
-        raise StorageError(f"{bundle} is not a bundle: it has no {MANIFEST}.") from None
-    except OSError as error:
-        raise StoreUnavailableError(f"{bundle / MANIFEST} cannot be read: {error.strerror or error}.") from error
-
-
-def _digest_or_none(bundle: Path) -> str | None:
-    return _manifest_digest(bundle) if (bundle / MANIFEST).is_file() else None
-
-
-def _forget_old_copies(into: Path, fetched: Path) -> None:
-    """A new champion every half hour would fill the disk with copies."""
-    copies = [path for path in into.glob("v*-*") if path.name[1:].partition("-")[0].isdigit()]
-    copies.sort(key=lambda path: int(path.name[1:].partition("-")[0]))
-    for old in copies[:-KEPT_COPIES]:
-        if old != fetched:
-            shutil.rmtree(old, ignore_errors=True)
-
-
-def _move_into_place(copy: Path, target: Path, digest: str, aside: Path) -> None:
-    if target.exists() and _digest_or_none(target) != digest:
-        shutil.move(target, aside / "damaged")
-    try:
-        copy.rename(target)
-    except OSError:
-        # Another process fetched the same version in the meantime: its copy is as good.
-        if _digest_or_none(target) != digest:
-            raise
 
 
 def _now() -> datetime:

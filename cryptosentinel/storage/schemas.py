@@ -84,7 +84,7 @@ DELIVERIES = pa.schema(
     ]
 )
 
-# The registry's own.
+# The registry's own. `pruned_at` came later, and is null in the rows of before.
 VERSIONS = pa.schema(
     [
         pa.field("version", pa.int64(), nullable=False),
@@ -93,6 +93,7 @@ VERSIONS = pa.schema(
         pa.field("registered_at", TIMESTAMP, nullable=False),
         pa.field("metrics", pa.string(), nullable=False),  # JSON {name: figure}
         pa.field("verdict", pa.string(), nullable=False),
+        pa.field("pruned_at", TIMESTAMP),
     ]
 )
 

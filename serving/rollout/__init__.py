@@ -6,13 +6,16 @@ finished rollout is stands in `progress`, and the order of things in `promotion`
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
+
+from cryptosentinel.errors import CryptoSentinelError
 
 if TYPE_CHECKING:  # the command line imports this package before it knows what is asked
     from cryptosentinel.forecasting import Promote
     from cryptosentinel.workspace import Workspace
 
-__all__ = ["promoter"]
+__all__ = ["in_use", "promoter"]
 
 
 def promoter(workspace: Workspace) -> Promote:
@@ -25,3 +28,15 @@ def promoter(workspace: Workspace) -> Promote:
         roll_out(workspace, version, expected=expected or 0)
 
     return promote
+
+
+def in_use(workspace: Workspace) -> Mapping[int, str] | str:
+    """The versions that serve in the cluster or are tried there, and where; or why that is not known."""
+    if workspace.settings.rollout.inference_service is None:
+        return {}
+    from serving.rollout.promotion import served
+
+    try:
+        return served(workspace)
+    except CryptoSentinelError as error:
+        return f"it is not known what serves: {error.message}"

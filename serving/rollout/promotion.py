@@ -101,6 +101,21 @@ def roll_out(
         return _Promotion(workspace, cluster, lease, force).run(version, expected)
 
 
+def served(workspace: Workspace) -> dict[int, str]:
+    """The versions that the InferenceService of the settings serves or tries, and where.
+
+    Raises:
+        RolloutError: it cannot be asked.
+        SettingsError: KServe cannot read bundles where the store is.
+    """
+    api, namespace = connect()
+    rules = workspace.settings.rollout
+    assert rules.inference_service is not None
+    return _Promotion(
+        workspace, Cluster(api, rules.namespace or namespace, rules.inference_service), None, False
+    ).served()
+
+
 class _Promotion:
     """One promotion, under the Lease; without one it only looks."""
 
@@ -117,6 +132,12 @@ class _Promotion:
             self._cluster.apply(service, self._uri(target), force=self._force, dry_run=True)
         outcome: Outcome = "unchanged" if done and target.version == champion.version else "would be rolled out"
         return self._told(outcome, target, service)
+
+    def served(self) -> dict[int, str]:
+        service = self._cluster.service()
+        found = [(service.storage_uri, "serves"), (service.candidate_uri, "is tried")]
+        versions = [(self._version_at(uri), does) for uri, does in found if uri is not None]
+        return {model.version: f"{does} in {self._name}" for model, does in versions if model is not None}
 
     def run(self, version: int | None, expected: int | None) -> RolledOut:
         champion, target, before = self._look(version)

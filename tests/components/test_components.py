@@ -278,6 +278,7 @@ def test_register_makes_a_version_and_moves_the_champion_if_the_gate_says_so(
     assert "bitcoin, 30 minutes ahead" in Path(outputs["card"].path).read_text()
     figures = outputs["metrics"].metadata
     assert (figures["version"], figures["promoted"]) == (1, 1.0)
+    assert (figures["pruned"], figures["pruned_bytes"]) == (0, 0), "it has cleared up"
     assert figures["gate_rows"] == 84
     assert "version 1 promoted" in capfd.readouterr().out
 

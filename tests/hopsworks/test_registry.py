@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pytest
 
+from cryptosentinel.errors import StorageError
 from tests.hopsworks.builders import open_store
 from tests.hopsworks.double import AWAY, Cluster, Killed
 from tests.storage.builders import SPEC, bundle, contents, features
@@ -114,3 +116,19 @@ def test_another_markets_models_are_not_taken_for_ours(double, cluster, tmp_path
     other.register(bundle(tmp_path / "b", "b"), metrics={}, verdict="")
     assert "another bundle" in other.deliver().problem
     assert len(cluster.models) == 1
+
+
+def test_what_hopsworks_lacks_is_known_and_a_pruned_bundle_is_not_given_to_it(double, cluster, tmp_path):
+    registry = open_store(tmp_path, double).registry
+    registry.register(bundle(tmp_path / "a", "a"), metrics={}, verdict="")
+    cluster.faults = iter(["down"] * 50)
+    for name in "bc":
+        registry.register(bundle(tmp_path / name, name), metrics={}, verdict="")
+    with pytest.raises(StorageError):
+        registry.awaited()
+    cluster.faults = iter([])
+    assert registry.awaited() == {1, 2}
+    registry.prune(1)
+    assert (registry.awaited(), set(registry.sizes())) == ({2}, {0, 2})
+    assert registry.deliver().delivered == 1
+    assert sorted(cluster.models) == [1, 3]

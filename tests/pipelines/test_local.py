@@ -11,11 +11,12 @@ import pytest
 
 from cryptosentinel.config import Settings, load_settings
 from cryptosentinel.errors import PipelineError, StoreUnavailableError
-from pipelines.local import KEPT_RUNS, end_runs, run_pipeline
+from pipelines.local import end_runs, run_pipeline
 from tests.market.servers import json_answer, serving
 from tests.pipelines.builders import SMALL, command, environment, processes_of, run_command, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
+KEPT_RUNS = 4
 
 
 def settings_in(home: Path, **overrides: object) -> Settings:
@@ -63,8 +64,9 @@ def failed(tmp_path_factory: pytest.TempPathFactory) -> Failed:
         (folder / "runs" / f"feature-20200101T0000{number:02d}").mkdir(parents=True)
     (folder / "runs" / "training-20200101T000000").mkdir()
     source = folder / "none.parquet"
+    settings = settings_in(folder, **{"market.source": f"file:{source}", "retention.runs": KEPT_RUNS})
     with pytest.raises(PipelineError) as caught:
-        run_pipeline("feature", settings_in(folder, **{"market.source": f"file:{source}"}), folder)
+        run_pipeline("feature", settings, folder)
     return Failed(caught.value, source, sorted(path.name for path in (folder / "runs").iterdir()))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -14,7 +15,7 @@ from cryptosentinel.forecasting import register_bundle
 from cryptosentinel.forecasting.evaluation import SHRUNK
 from cryptosentinel.workspace import open_workspace
 from serving.commands import add_commands
-from serving.rollout import promoter
+from serving.rollout import in_use, promoter
 from tests.builders import T0, make_tiny_bundle, settings_of
 from tests.rollout.conftest import STORE, World
 from tests.rollout.objects import NAME, NAMESPACE
@@ -103,3 +104,15 @@ def test_a_bundle_that_passes_the_gate_serves_before_it_is_champion(world: World
     assert (registered.version, promoted, world.champion) == (3, True, 3)
     assert registered.verdict == "promoted: good"
     assert world.api.storage_uri == world.uri(3)
+
+
+def test_what_serves_and_what_is_tried_is_in_use(world: World) -> None:
+    assert in_use(world.workspace) == {1: f"serves in {NAMESPACE}/{NAME}"}
+    world.api.point_at(None)
+    assert in_use(world.workspace) == {}
+    world.api.rules = []
+    assert "it is not known what serves" in in_use(world.workspace)
+    alone = world.workspace.settings.rollout.model_copy(update={"inference_service": None})
+    assert (
+        in_use(replace(world.workspace, settings=world.workspace.settings.model_copy(update={"rollout": alone}))) == {}
+    )

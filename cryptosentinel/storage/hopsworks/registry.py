@@ -86,8 +86,21 @@ class HopsworksModelRegistry:
         """Copies a version's bundle into a folder of this machine."""
         return self._embedded.fetch(version, into)
 
+    def sizes(self) -> dict[int, int]:
+        """The bytes of each bundle that is there, by version."""
+        return self._embedded.sizes()
+
+    def awaited(self) -> set[int]:
+        """Versions that Hopsworks lacks."""
+        held = self._held()
+        return {model.version for model in self._there() if model.version + 1 not in held}
+
+    def prune(self, version: int) -> None:
+        """Deletes a version's bundle here; Hopsworks keeps its own."""
+        self._embedded.prune(version)
+
     def maintain(self) -> None:
-        """Removes what killed registrations left behind."""
+        """Removes what killed registrations and prunings left behind."""
         self._embedded.maintain()
 
     def deliver(self) -> Delivery:
@@ -99,7 +112,7 @@ class HopsworksModelRegistry:
                     return Delivery(0, 0)
                 versions = self._embedded.versions()
                 held = self._held()
-                lacking = [model for model in versions if model.version + 1 not in held]
+                lacking = [model for model in self._there() if model.version + 1 not in held]
                 waiting = len(lacking)
                 self._refuse_another_bundle(versions, held)
                 for model in lacking:
@@ -113,6 +126,10 @@ class HopsworksModelRegistry:
             problem = str(error)
             logger.warning("hopsworks: the registry is behind versions=%d problem=%s", waiting, problem)
         return Delivery(delivered, waiting, problem)
+
+    def _there(self) -> list[RegisteredModel]:
+        """The versions whose bundles can be given."""
+        return [model for model in self._embedded.versions() if model.pruned_at is None]
 
     def _held(self) -> dict[int, Any]:
         name = self._connection.settings.model

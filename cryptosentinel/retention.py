@@ -1,0 +1,150 @@
+"""What is deleted because nobody needs it any more, and what stays and why.
+
+Bundles go, versions stay: a version's figures and its verdict are what the gate's next looks are paid by. Rows go where
+the settings say so. Every deletion may be killed anywhere; the next one finishes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+import pandas as pd
+
+from cryptosentinel.config import RetentionSettings, Settings
+from cryptosentinel.errors import StorageError
+from cryptosentinel.forecasting import is_pending, was_champion
+from cryptosentinel.storage import RegisteredModel, Storage
+from cryptosentinel.storage.delta import MONTH, literal
+from cryptosentinel.storage.rows import count_rows, delete_rows, tables_below
+
+# What a training reads before its window: indicators warm up, baselines look a week back.
+_BEFORE_WINDOW = timedelta(days=30)
+_CHAMPION = "the champion"
+
+
+@dataclass(frozen=True)
+class Thing:
+    """Something that goes, or that stays for a reason.
+
+    Attributes:
+        kind: `bundle`, or the table that rows are of.
+        name: which, for people.
+        bytes: that are free once it is gone; 0 where only `storage.retention_days` later it is known.
+        stays: why it stays; empty: it goes.
+    """
+
+    kind: str
+    name: str
+    bytes: int = 0
+    stays: str = ""
+
+
+def prune(
+    storage: Storage, settings: Settings, *, now: datetime, in_use: Mapping[int, str] | str, dry_run: bool = False
+) -> list[Thing]:
+    """Deletes what the settings `retention` do not keep.
+
+    Args:
+        storage: the store.
+        settings: what is kept, and how old it has to be.
+        now: the wall clock's time.
+        in_use: versions that serve somewhere, and where; a text says why that is not known, and then no bundle goes.
+        dry_run: delete nothing.
+
+    Returns:
+        What went (or would go), and what of the bundles stays.
+
+    Raises:
+        StorageError: the store cannot be read or written; what was deleted by then is gone.
+    """
+    return [
+        *_prune_bundles(storage, settings.retention, now, in_use, dry_run),
+        *_prune_rows(storage, settings, now, dry_run),
+    ]
+
+
+def _prune_bundles(
+    storage: Storage, rules: RetentionSettings, now: datetime, in_use: Mapping[int, str] | str, dry_run: bool
+) -> Iterator[Thing]:
+    registry = storage.registry
+    sizes, reasons = registry.sizes(), _why_they_stay(storage, rules, now, in_use)
+    for version, size in sizes.items():
+        thing = Thing("bundle", f"version {version}", size, reasons[version])
+        if not thing.stays and not dry_run:
+            try:
+                registry.prune(version)
+            except StorageError:
+                champion = registry.champion()
+                if champion is None or champion.version != version:
+                    raise
+                thing = replace(thing, stays=_CHAMPION)  # since just now
+        yield thing
+
+
+def _why_they_stay(
+    storage: Storage, rules: RetentionSettings, now: datetime, in_use: Mapping[int, str] | str
+) -> dict[int, str]:
+    """By version, why its bundle stays; empty where it goes."""
+    registry = storage.registry
+    versions, champion = registry.versions(), registry.champion()
+    newest = versions[-rules.bundles :]
+    former = [model for model in versions if was_champion(model)][-rules.champions :]
+    try:
+        awaited: Mapping[int, str] | str = dict.fromkeys(registry.awaited(), "Hopsworks lacks it")
+    except StorageError as error:
+        awaited = f"it is not known whether Hopsworks has it: {error.message}"
+
+    def why(model: RegisteredModel) -> str:
+        reasons = [
+            _CHAMPION if model == champion else "",
+            "the random walk, which everything falls back to" if model.version == 0 else "",
+            f"one of the {rules.bundles} newest" if model in newest else "",
+            f"one of the last {rules.champions} champions" if model in former else "",
+            "its registration has not ended" if is_pending(model) else "",
+            f"younger than {rules.min_age_days:g} days"
+            if now - model.registered_at < timedelta(days=rules.min_age_days)
+            else "",
+            *(known if isinstance(known, str) else known.get(model.version, "") for known in (in_use, awaited)),
+        ]
+        return next(filter(None, reasons), "")
+
+    # What a pruned version still has of files is what was left behind when that was killed.
+    return {model.version: why(model) if model.pruned_at is None else "" for model in versions}
+
+
+def _prune_rows(storage: Storage, settings: Settings, now: datetime, dry_run: bool) -> Iterator[Thing]:
+    options = {name: value.get_secret_value() for name, value in settings.storage.options.items()}
+    for table, condition in _conditions(storage, settings, now):
+        for uri in tables_below(storage.uri, table, options):
+            count = count_rows(uri, options, condition)
+            if count and not dry_run:
+                delete_rows(uri, options, condition)
+            if count:
+                yield Thing(table, f"{count:,} rows")
+
+
+def _conditions(storage: Storage, settings: Settings, now: datetime) -> Iterator[tuple[str, str]]:
+    """Which rows of which tables go, in the order in which they may: what a delivery is about, then the delivery."""
+    rules = settings.retention
+    if rules.bars_days is not None:
+        kept = max(timedelta(days=rules.bars_days), timedelta(days=settings.training.window_days) + _BEFORE_WINDOW)
+        for table in ("bars", "features"):
+            yield table, f"{MONTH} < '{now - kept:%Y-%m}'"
+    if rules.forecasts_days is not None:
+        yield "forecasts", f"{MONTH} < '{now - timedelta(days=rules.forecasts_days):%Y-%m}' AND outcome IS NOT NULL"
+    if rules.reports_days is not None:
+        yield "drift_reports", f"made_at < '{(now - timedelta(days=rules.reports_days)).isoformat()}'"
+    if rules.alerts_days is not None:
+        asset, before = settings.market.asset, (now - timedelta(days=rules.alerts_days)).isoformat()
+        queued, log = storage.outbox.read(asset), storage.log.read_alerts(asset)
+        waiting = set(queued.loc[queued["delivered_at"].isna(), "alert_id"])
+        goes = (log["resolved_at"] < pd.Timestamp(before)) & ~log["alert_id"].isin(waiting)
+        yield "alerts", f"resolved_at < '{before}'{_none_of(waiting)}"
+        # Of an alert that stays, they say who knows of it.
+        yield "alert_deliveries", f"delivered_at < '{before}'{_none_of(waiting | set(log.loc[~goes, 'alert_id']))}"
+
+
+def _none_of(alerts: Collection[str]) -> str:
+    return f" AND alert_id NOT IN ({', '.join(map(literal, sorted(alerts)))})" if alerts else ""
