@@ -18,7 +18,7 @@ Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 MAX_ROWS = 10_000
-_HIGHEST = float(np.finfo(np.float32).max)  # models compute in single precision
+HIGHEST = float(np.finfo(np.float32).max)  # models compute in single precision
 CLOSE, FEATURES = "close", "features"
 NUMBERS = ("predicted_price", "log_return", "sigma", "p_up", "confidence", "dissimilarity")
 
@@ -105,7 +105,7 @@ def checked_rows(
         raise InvalidInput(f"Rows differ: { ({CLOSE: len(close), name: len(second)}) }. Send as many of each.")
     _check((close > 0) & (close < np.inf), CLOSE, "must be a positive price")
     if features is not None:
-        good = np.abs(features) <= _HIGHEST
+        good = np.abs(features) <= HIGHEST
         if not good.all():
             row, column = np.argwhere(~good)[0]
             raise InvalidInput(

@@ -15,6 +15,8 @@ from serving.bundles import Served
 
 # Waiting for fewer takes longer than it saves. One try in so many does not show in a p99.
 CROWD, TRIED_EVERY = 3, 200
+# Of a crowd's batches one in so many waits for more than came before.
+GROWN_EVERY = 20
 
 
 class _Waiting(NamedTuple):
@@ -30,12 +32,13 @@ class Batches:
     it is computed. So requests at the same moment share the cost, and one alone waits for nobody.
 
     gRPC's server lets in one call a turn, which is answered on the spot, or waits for others where there is a crowd:
-    now and then that is tried out, and it is kept up for as long as enough of them come.
+    now and then that is tried out, and it is kept up for as long as enough of them come. They wait until as many are
+    there as came together before.
 
     Args:
         answer: asks a bundle.
         most: rows at once.
-        patience_s: how long the first waits where there is a crowd; 0 for a server that lets in many a turn.
+        patience_s: how long the first waits at most where there is a crowd; 0 for a server that lets in many a turn.
     """
 
     def __init__(self, answer: Callable[[Served, Rows], Answer], most: int, patience_s: float = 0.0) -> None:
@@ -43,27 +46,43 @@ class Batches:
         self._most = most
         self._patience_s = patience_s
         self._company = 0.0  # how many came together when one waited, smoothed
-        self._begun = 0
+        self._begun = self._gathered = 0
+        self._timer: asyncio.TimerHandle | None = None
         self._waiting: list[_Waiting] = []
 
     async def answer(self, served: Served, rows: Rows) -> Answer:
         """The answer for a request's rows, at most `most`."""
+        if not self.next_waits():
+            return self._answer(served, rows)
+        return await self.wait(served, rows)
+
+    def next_waits(self) -> bool:
+        """Whether a request is to `wait` for others; to be asked once for each."""
+        if self._waiting or not self._patience_s:
+            return True
+        self._begun += 1
+        return self._company >= CROWD or self._begun % TRIED_EVERY == 0
+
+    async def wait(self, served: Served, rows: Rows) -> Answer:
+        """The answer, together with others'."""
         loop = asyncio.get_running_loop()
         if not self._waiting:
-            self._begun += 1
-            if not self._patience_s:
-                loop.call_soon(self._flush)
-            elif self._company >= CROWD or self._begun % TRIED_EVERY == 0:
-                loop.call_later(self._patience_s, self._flush_crowd)
+            if self._patience_s:
+                self._timer = loop.call_later(self._patience_s, self._flush_crowd)
             else:
-                return self._answer(served, rows)
+                loop.call_soon(self._flush)
         waiting = _Waiting(served, rows, loop.create_future())
         self._waiting.append(waiting)
+        if self._timer is not None and len(self._waiting) >= self._company >= CROWD and self._gathered % GROWN_EVERY:
+            self._timer.cancel()
+            self._flush_crowd()
         return await waiting.answer
 
     def _flush_crowd(self) -> None:
         count = len(self._waiting)
         self._company = (3 * self._company + count) / 4 if self._company >= CROWD else count
+        self._gathered += 1
+        self._timer = None
         self._flush()
 
     def _flush(self) -> None:

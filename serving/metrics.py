@@ -86,6 +86,15 @@ def count_rows(reply: Reply) -> None:
             counter.inc(count)
 
 
+def count_row(*, abstained: bool, outlying: bool) -> None:
+    """One row was answered."""
+    ROWS.inc()
+    if abstained:
+        ABSTAINED_ROWS.inc()
+    if outlying:
+        OUTLYING_ROWS.inc()
+
+
 class MetricsEndpoint:
     """Answers `/metrics`: this process's counts, or those of all workers added up, and the bundle that is served."""
 

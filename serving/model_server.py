@@ -34,7 +34,6 @@ from serving._kserve import (
     ModelRepositoryExtension,
     ModelServer,
     RESTServer,
-    add_GRPCInferenceServiceServicer_to_server,
 )
 from serving.admission import Admission
 from serving.bundles import Source
@@ -176,9 +175,7 @@ class ForecastServer(ModelServer):
                 ("grpc.max_send_message_length", -1),  # answers are as long as requests allow
             ],
         )
-        add_GRPCInferenceServiceServicer_to_server(
-            ForecastServicer(self.dataplane, self.model_repository_extension, self._admission), server
-        )
+        ForecastServicer(self.dataplane, self.model_repository_extension, self._admission).add_to(server)
         host = f"[{self._serving.host}]" if ":" in self._serving.host else self._serving.host
         try:
             return server, server.add_insecure_port(f"{host}:{self.grpc_port}")

@@ -22,6 +22,7 @@ from serving._kserve import (
     InferRequest,
     InferResponse,
     Model,
+    ModelInferRequest,
     ModelNotReady,
     get_labels,
 )
@@ -33,13 +34,14 @@ from serving.handover import ExplanationsOffError, Handover, split_request
 from serving.info import ModelInfo
 from serving.instances import INSTANCES, asked_of_payload, predictions_of
 from serving.metrics import SWAPS, count_rows
+from serving.one_row import OneRowLane
 from serving.timeseries import Forecast, asked_of_forecast, forecast_response
 from serving.tracing import span
 from serving.v2 import V2Form
 
 # A row costs a few microseconds: more than these are computed beside the event loop.
 INLINE_ROWS = 200
-GRPC_PATIENCE_S = 0.002
+GRPC_PATIENCE_S = 0.005
 
 
 class NotServingYet(ModelNotReady):
@@ -54,6 +56,7 @@ class NotServingYet(ModelNotReady):
 class _Current(NamedTuple):
     served: Served
     form: V2Form
+    lane: OneRowLane
 
 
 class ForecastModel(Model):
@@ -94,7 +97,8 @@ class ForecastModel(Model):
         """Answers from this bundle from the next request on."""
         if self._current is not None:
             SWAPS.labels("ok").inc()
-        self._current = _Current(served, V2Form(served.bundle.manifest))
+        form = V2Form(served.bundle.manifest)
+        self._current = _Current(served, form, OneRowLane(served, form, self._batches[True], self._forecast))
         self.ready = True
 
     def withdraw(self) -> None:
@@ -142,6 +146,18 @@ class ForecastModel(Model):
             return await self.predict(body), {}
         finally:
             self._seconds.observe(time.perf_counter() - began)
+
+    async def answer_row(self, request: ModelInferRequest) -> bytes | None:
+        """The serialized answer to a gRPC request for one row; None where it is none, or wrong, and others answer.
+
+        Raises:
+            NotServingYet: there is no bundle yet.
+        """
+        began = time.perf_counter()
+        answer = await self._now().lane.answer(request, now=self._clock())
+        if answer is not None:
+            self._seconds.observe(time.perf_counter() - began)
+        return answer
 
     async def predict(
         self,

@@ -65,10 +65,14 @@ class V2Form:
         self._manifest = manifest
         self._frame = lru_cache(maxsize=8)(self._new_frame)
         self._pairs = ({CLOSE, FEATURES}, {CLOSE, manifest.scale_feature})
-        self._told = {name: getattr(manifest, name) for name in ("champion", "asset", "currency", "interval")} | {
-            "horizon_bars": manifest.horizon_bars,
-            "simulated": manifest.simulated,
-        }
+        self._told = (
+            {DATA_END: manifest.data_end.isoformat() if manifest.data_end else ""}
+            | {name: getattr(manifest, name) for name in ("champion", "asset", "currency", "interval")}
+            | {
+                "horizon_bars": manifest.horizon_bars,
+                "simulated": manifest.simulated,
+            }
+        )
 
     def asked(self, request: InferRequest, *, now: datetime) -> Asked:
         """What a request asks.
@@ -113,25 +117,25 @@ class V2Form:
         if wanted := request.request_outputs:
             tensors = _only(wanted, tensors)
             flat = np.concatenate([np.empty(0), *(a for t, a, _ in tensors if t.datatype == NUMBER)], axis=None)
-        data_end = answer.data_end.isoformat() if answer.data_end else ""
-        common = (answer.bundle_version, data_end, reply.abstention)
-        parameters = self._parameters(*common)
+        parameters = self._parameters(answer.bundle_version, reply.abstention)
         if reply.made_at is not None:  # of the one row that bars are
             parameters[MADE_AT] = reply.made_at[0].isoformat()
             parameters[TARGET_AT] = reply.target_at(self._manifest)[0].isoformat()
         names = tuple(tensor.name for tensor, *_ in tensors) if wanted else ()
-        frame = partial(self._frame, names, len(reply.stale), *common)
+        frame = partial(self._frame, names, len(reply.stale), answer.bundle_version, reply.abstention)
         return ArrayResponse(request, tensors, flat, str(answer.bundle_version), parameters, frame)
 
-    def _parameters(self, version: int, data_end: str, abstention: str) -> dict[str, Any]:
-        return {BUNDLE_VERSION: version, DATA_END: data_end, **self._told, ABSTENTION: abstention}
+    def frame(self, rows: int, version: int, abstention: str) -> Frame:
+        """What gRPC answers with all tensors of so many rows have in common, where values lie in their tensors."""
+        return self._frame((), rows, version, abstention, False)
 
-    def _new_frame(
-        self, names: tuple[str, ...], rows: int, version: int, data_end: str, abstention: str, raw: bool
-    ) -> Frame:
+    def _parameters(self, version: int, abstention: str) -> dict[str, Any]:
+        return {BUNDLE_VERSION: version, **self._told, ABSTENTION: abstention}
+
+    def _new_frame(self, names: tuple[str, ...], rows: int, version: int, abstention: str, raw: bool) -> Frame:
         """Of answers with these tensors; of all where none is named."""
         tensors = [self._named[name] for name in names] if names else self.outputs
-        return Frame.of(tensors, rows, str(version), self._parameters(version, data_end, abstention), raw=raw)
+        return Frame.of(tensors, rows, str(version), self._parameters(version, abstention), raw=raw)
 
     def _asked_of_bars(self, given: dict[str, NDArray[Any]], interval: object, *, now: datetime) -> Asked:
         counts = {name: len(values) for name, values in given.items()}

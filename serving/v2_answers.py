@@ -117,7 +117,7 @@ class ArrayResponse(InferResponse):
                 self._tensors, tensors, self._blocks(), strict=True
             ):
                 if datatype == TEXT:
-                    written = _one_text if len(values) == 1 else _texts
+                    written = _one_text if len(values) == 1 else text_tensor
                     pieces.append(written(name, tuple(values.tolist())))
                 else:
                     pieces += (before, block)
@@ -164,7 +164,7 @@ def _before_values(tensor: Tensor, rows: int, *, raw: bool) -> bytes:
     return bytes(message.SerializeToString()[: -count * size])
 
 
-def _texts(name: str, texts: tuple[str, ...]) -> bytes:
+def text_tensor(name: str, texts: tuple[str, ...]) -> bytes:
     """A tensor of texts as a field of an answer."""
     message = ModelInferResponse()
     told = message.outputs.add(name=name, datatype=TEXT, shape=(len(texts),))
@@ -172,7 +172,7 @@ def _texts(name: str, texts: tuple[str, ...]) -> bytes:
     return bytes(message.SerializeToString())
 
 
-_one_text = lru_cache(maxsize=64)(_texts)  # one row has few regimes, directions and champions
+_one_text = lru_cache(maxsize=64)(text_tensor)  # one row has few regimes, directions and champions
 
 
 def _set_parameter(message: ModelInferResponse, name: str, value: str | int | bool) -> None:

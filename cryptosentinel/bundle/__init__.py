@@ -28,6 +28,7 @@ from cryptosentinel.bundle.manifest import (
     file_digest,
     library_versions,
 )
+from cryptosentinel.bundle.one_row import RowForecast
 from cryptosentinel.bundle.quantiles import BOUNDS, LEVELS, PROBABILITIES, QuantileTable
 from cryptosentinel.bundle.random_walk import write_random_walk
 
@@ -59,6 +60,7 @@ __all__ = [
     "Manifest",
     "ModelEntry",
     "QuantileTable",
+    "RowForecast",
     "confidences",
     "directions",
     "file_digest",

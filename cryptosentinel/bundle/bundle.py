@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,11 @@ from cryptosentinel.bundle.files import (
     read_table,
     read_verified,
 )
-from cryptosentinel.bundle.inference import Array, Inference, Mask, confidences, directions
+from cryptosentinel.bundle.inference import UNKNOWN_REGIME, Array, Inference, Mask, confidences, directions
 from cryptosentinel.bundle.manifest import BLEND, MANIFEST, RANDOM_WALK, Manifest
+from cryptosentinel.bundle.one_row import RowForecast, RowRule
 from cryptosentinel.bundle.quantiles import QuantileTable
 from cryptosentinel.errors import BundleDamagedError, SpecMismatchError
-
-UNKNOWN_REGIME = "unknown"
 
 
 class Bundle:
@@ -40,6 +40,7 @@ class Bundle:
         quantiles: of its standardised errors.
         calibration: from its classifier's score to the probability of a rise.
         domain: what its models were trained on; None where it has none.
+        priced: whose prices it answers: the candidates', and where there is one their blend's.
     """
 
     def __init__(
@@ -62,7 +63,10 @@ class Bundle:
         self._scale_column = manifest.features.index(manifest.scale_feature)
         self._outputs = [] if session is None else [output.name for output in session.get_outputs()]
         self._candidates = manifest.candidates
-        self._weights = np.array([manifest.blend.get(name, 0.0) for name in self._candidates])
+        self.priced = [*self._candidates, BLEND] if manifest.blend else self._candidates
+        self._root_horizon = math.sqrt(manifest.horizon_bars)
+        self._row_rule = RowRule(manifest, quantiles, calibration, domain, self._outputs)
+        self._weights = np.array([[manifest.blend.get(name, 0.0)] for name in self._candidates])
         self._standardised = np.array([[models[name].target == "standardised"] for name in self._candidates])
         self._volatility_models = [name for name, entry in models.items() if entry.target == "log_volatility"]
         self._regimes = np.array([*manifest.regimes, UNKNOWN_REGIME])
@@ -138,8 +142,10 @@ class Bundle:
         all_warm = bool(np.logical_and.reduce(warm))
         if not all_warm:
             rows[~warm] = 0.0
-        raw = self._run(rows)
-        scale = features[:, self._scale_column] * math.sqrt(self.manifest.horizon_bars)
+        if all_warm and len(rows) == 1:
+            return self._infer_row(rows, features[0, self._scale_column].item(), close.item()).inference(self.priced)
+        raw = dict(zip(self._outputs, self._run(rows), strict=True))
+        scale = features[:, self._scale_column] * self._root_horizon
         sigma, dissimilarity, outlying = self._spread(rows, raw, scale, None if all_warm else ~warm)
         returns = self._returns(raw, scale)
         p_up = self.calibration.apply(raw[DIRECTION][:, 1]) if DIRECTION in raw else np.full(len(close), 0.5)
@@ -150,7 +156,7 @@ class Bundle:
         by_model = dict(zip(self._candidates, close * np.exp(returns), strict=True))
         log_return = np.zeros(len(close))
         if self.manifest.blend:
-            blend = self._weights @ returns
+            blend = np.add.reduce(self._weights * returns, axis=0)  # in order, as for a row alone
             by_model[BLEND] = close * np.exp(blend)
             if self.manifest.champion == BLEND:
                 log_return = self.manifest.shrinkage * blend
@@ -169,11 +175,17 @@ class Bundle:
             outlying=outlying,
         )
 
-    def _run(self, rows: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
-        """Each model's answer by its name."""
-        if self._session is None:
-            return {}
-        return dict(zip(self._outputs, self._session.run(self._outputs, {INPUT: rows}), strict=True))
+    def infer_row(self, features: Sequence[float], close: float) -> RowForecast:
+        """As `infer`, for one row of features that are all finite in single precision, in plain numbers."""
+        return self._infer_row(np.array([features], dtype=np.float32), features[self._scale_column], close)
+
+    def _infer_row(self, row: NDArray[np.float32], scale: float, close: float) -> RowForecast:
+        return self._row_rule(row, self._run(row), scale * self._root_horizon, close)
+
+    def _run(self, rows: NDArray[np.float32]) -> list[NDArray[Any]]:
+        """Each model's answer."""
+        answers: list[NDArray[Any]] = [] if self._session is None else self._session.run(self._outputs, {INPUT: rows})
+        return answers
 
     def _returns(self, raw: dict[str, NDArray[Any]], scale: Array) -> Array:
         """Each candidate's log return, shape (candidates, n)."""

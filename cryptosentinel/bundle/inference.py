@@ -14,6 +14,7 @@ Mask = NDArray[np.bool_]
 Names = NDArray[np.str_]
 
 UP, DOWN, FLAT = "up", "down", "flat"
+UNKNOWN_REGIME = "unknown"
 _BY_SIGN = np.array([FLAT, UP, DOWN])  # the last is at -1
 
 
@@ -76,6 +77,11 @@ class Inference:
 def directions(p_up: Array) -> Names:
     """`up`, `down` or `flat` by which side of one half the probability of a rise is on."""
     return _BY_SIGN[np.sign(p_up - 0.5).astype(np.intp)]
+
+
+def direction_of(p_up: float) -> str:
+    """`directions` of one."""
+    return UP if p_up > 0.5 else DOWN if p_up < 0.5 else FLAT
 
 
 def confidences(p_up: Array) -> Array:

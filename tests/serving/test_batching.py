@@ -128,3 +128,17 @@ def test_where_one_comes_a_turn_the_first_waits_as_long_as_others_come(served, m
     asyncio.run(ask())
     assert asked.sizes == [1, 5, 4, 1, 1, 1, 1]
     assert batches._company < 3
+
+
+def test_a_crowd_is_answered_as_soon_as_it_is_as_many_as_before(served, monkeypatch):
+    monkeypatch.setattr("serving.batching.TRIED_EVERY", 1)
+    asked = Asked()
+    batches = Batches(asked, most=200, patience_s=30.0)
+    batches._company, batches._gathered = 3.0, 1
+
+    async def ask(count: int) -> None:
+        await asyncio.gather(*(batches.answer(served, make_rows(1)) for _ in range(count)))
+
+    asyncio.run(asyncio.wait_for(ask(3), 10))
+    asyncio.run(asyncio.wait_for(ask(6), 10))
+    assert asked.sizes == [3, 3, 3]

@@ -16,10 +16,7 @@ import httpx
 import pytest
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
-from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import (
-    GRPCInferenceServiceStub,
-    add_GRPCInferenceServiceServicer_to_server,
-)
+from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceStub
 
 from serving.admission import Admission
 from serving.model_server import ForecastServer
@@ -62,8 +59,7 @@ def rest(server, loop) -> Iterator[httpx.AsyncClient]:
 def infer(server, loop) -> Iterator[grpc.aio.UnaryUnaryMultiCallable]:
     async def begin() -> tuple[grpc.aio.Server, grpc.aio.Channel]:
         served = grpc.aio.server()
-        servicer = ForecastServicer(server.dataplane, server.model_repository_extension, Admission(2**23))
-        add_GRPCInferenceServiceServicer_to_server(servicer, served)
+        ForecastServicer(server.dataplane, server.model_repository_extension, Admission(2**23)).add_to(served)
         port = served.add_insecure_port("127.0.0.1:0")
         await served.start()
         return served, grpc.aio.insecure_channel(f"127.0.0.1:{port}")
