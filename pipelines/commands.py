@@ -29,6 +29,7 @@ from cryptosentinel.config import CONFIG_VARIABLE
 from cryptosentinel.errors import UserInputError
 from pipelines.kubeflow import commands
 from pipelines.prune_command import prune_all
+from pipelines.status import status
 from pipelines.stopping import Stopping
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ def add_commands(app: typer.Typer) -> None:
     app.command()(up)
     app.command()(run)
     app.command("prune")(prune_all)
+    app.command()(status)
     pipelines = typer.Typer(help="The pipelines on Kubeflow: compiled, uploaded, scheduled.", no_args_is_help=True)
     commands.add_commands(pipelines)
     app.add_typer(pipelines, name="pipelines")

@@ -41,7 +41,7 @@ def drift(
         write_text(report, "\n".join(f"- {sentence}." for sentence in sentences))
         tell("drift", "; ".join(sentences))
         log_metrics(metrics, {"rows": count, "rows_needed": needed})
-        observe({"complete": count}, snapshot.end)
+        observe({"complete": count}, snapshot.end, trains=count >= needed)
         if found:
             log_metrics(metrics, {"drift_score": found.score, "drifted": float(found.drifted)})
             observe({}, drift_score=found.score)

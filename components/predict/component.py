@@ -33,7 +33,8 @@ def predict(
             runs = [] if as_of else open_run_log(workspace.settings.storage, workspace.storage.uri).read()
             result = predict_once(workspace.storage, predictor, workspace.spec, workspace.settings, runs=runs, now=now)
         made_at = None if result.forecast is None else result.forecast["made_at"].to_pydatetime()
-        observe({"settled": len(result.settled), "made": int(made_at is not None)}, made_at)
+        concept = result.concept.level if result.concept else 0.0
+        observe({"settled": len(result.settled), "made": int(made_at is not None)}, made_at, concept=concept)
         outcomes = result.settled["outcome"].value_counts().to_dict()
         told = {"alerts": len(result.alerts), "told": result.told.delivered, "not_told": len(result.told.failed)}
         log_metrics(metrics, {"settled": len(result.settled)} | told | outcomes)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
+from itertools import islice, takewhile
 from math import nan
 from typing import TYPE_CHECKING, TypedDict
 
@@ -43,30 +45,38 @@ def most_failures(runs: Sequence[StepRun]) -> tuple[float, str]:
     if not present:
         return nan, ""
     worst = max(present, key=lambda run: run.failures)
+    if not worst.failures:
+        return 0.0, ""
     times = f"{worst.failures} times in a row" if worst.failures != 1 else "once"
     return worst.failures, f"Step '{worst.name}' failed {times}: {worst.message.rstrip('.')}."
 
 
 def most_missed(runs: Sequence[StepRun], schedules: ScheduleSettings, *, now: datetime) -> tuple[float, str]:
     """How many of its times the pipeline that is worst off missed since it last began, and a sentence about it."""
-    figure, words = nan, ""
+    counts = {}
     for pipeline, first in FIRST.items():
         began = next((run.began_at for run in runs if run.step == first), None)
-        if began is None:
-            continue  # it has never run here: nobody knows that it should
-        count = missed_ticks(getattr(schedules, pipeline), began, now)
-        if not figure >= count:  # NaN is not
-            figure = count
-            often = f"{count}{' or more' if count == _MANY else ''} of its times"
-            words = f"The {pipeline} pipeline last began at {began:%Y-%m-%d %H:%M} UTC, and missed {often} since."
-    return figure, words
+        if began is not None:  # else it has never run here, and nobody knows that it should
+            counts[pipeline, began] = missed_ticks(getattr(schedules, pipeline), began, now)
+    if not any(counts.values()):
+        return (0.0 if counts else nan), ""
+    (pipeline, began), count = max(counts.items(), key=lambda item: item[1])
+    often = f"{count}{' or more' if count == _MANY else ''} of its times"
+    return count, f"The {pipeline} pipeline last began at {began:%Y-%m-%d %H:%M} UTC, and missed {often} since."
 
 
 def missed_ticks(cron: str, since: datetime, now: datetime) -> int:
     """How often a cron expression (six fields, UTC) came after one moment and up to another; at most 1,000."""
-    from croniter import croniter
+    return sum(1 for _ in takewhile(lambda tick: tick <= now, islice(_ticks(cron, since), _MANY)))
 
-    ticks, count = croniter(cron, since, second_at_beginning=True), 0
-    while count < _MANY and ticks.get_next(datetime) <= now:
-        count += 1
-    return count
+
+def next_tick(cron: str, after: datetime) -> datetime | None:
+    """When a cron expression (six fields, UTC) comes next after a moment; None where it never does."""
+    return next(_ticks(cron, after), None)
+
+
+def _ticks(cron: str, after: datetime) -> Iterator[datetime]:
+    from croniter import CroniterError, croniter
+
+    with suppress(CroniterError):  # it is none: who keeps the schedules says so
+        yield from croniter(cron, after, second_at_beginning=True).all_next(datetime)

@@ -57,7 +57,7 @@ def _of_drift(run: StepRun, _workspace: Workspace, _now: datetime) -> Iterator[S
     yield Sample("cryptosentinel_drift_score", run.figures.get("drift_score", nan))
 
 
-def _of_forecasts(_run: StepRun, workspace: Workspace, now: datetime) -> Iterator[Sample]:
+def _of_forecasts(run: StepRun, workspace: Workspace, now: datetime) -> Iterator[Sample]:
     storage, settings = workspace.storage, workspace.settings
     asset = settings.market.asset
     if (champion := storage.registry.champion()) is not None:
@@ -75,6 +75,7 @@ def _of_forecasts(_run: StepRun, workspace: Workspace, now: datetime) -> Iterato
     for level, share in accuracy.covered.items():
         yield Sample("cryptosentinel_forecast_coverage_ratio", share.value, {"level": str(level)})
     yield Sample("cryptosentinel_forecast_hit_ratio", accuracy.hits.value)
+    yield Sample("cryptosentinel_concept_level", run.figures.get("concept", nan))
     alerts = storage.log.read_alerts(asset, open_only=True)["severity"].value_counts()
     for severity in SEVERITIES:
         yield Sample("cryptosentinel_alerts_open", int(alerts.get(severity, 0)), {"severity": severity})

@@ -102,6 +102,11 @@ METRICS = (
         ("level",),
     ),
     Metric("cryptosentinel_forecast_hit_ratio", "Share of directions called that were right.", "predict"),
+    Metric(
+        "cryptosentinel_concept_level",
+        "The evidence against the champion's forecasts; above 1 they are called useless.",
+        "predict",
+    ),
     Metric("cryptosentinel_alerts_open", "Alerts that are open.", "predict", ("severity",)),
     Metric("cryptosentinel_deliveries_pending", "Events of alerts that somebody is still to be told.", "predict"),
     Metric(
