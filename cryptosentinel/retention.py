@@ -17,6 +17,7 @@ from cryptosentinel.errors import StorageError
 from cryptosentinel.forecasting import is_pending, was_champion
 from cryptosentinel.storage import RegisteredModel, Storage
 from cryptosentinel.storage.delta import MONTH, literal
+from cryptosentinel.storage.opening import storage_options
 from cryptosentinel.storage.rows import count_rows, delete_rows, tables_below
 
 # What a training reads before its window: indicators warm up, baselines look a week back.
@@ -115,7 +116,7 @@ def _why_they_stay(
 
 
 def _prune_rows(storage: Storage, settings: Settings, now: datetime, dry_run: bool) -> Iterator[Thing]:
-    options = {name: value.get_secret_value() for name, value in settings.storage.options.items()}
+    options = storage_options(settings.storage)
     for table, condition in _conditions(storage, settings, now):
         for uri in tables_below(storage.uri, table, options):
             count = count_rows(uri, options, condition)

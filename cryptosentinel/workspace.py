@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -93,11 +94,25 @@ def remember(workspace: Workspace) -> None:
     Raises:
         StoreUnavailableError: the folder cannot be written.
     """
-    path = workspace.settings.home / CURRENT
+    remember_market(workspace.settings.home, market_note(workspace.settings.market))
+
+
+def market_note(market: MarketSettings) -> dict[str, str]:
+    """What opens a market again, by the names of its settings."""
+    return {name: getattr(market, name) for name in _MARKET}
+
+
+def remember_market(home: Path, note: Mapping[str, str]) -> None:
+    """As `remember`, of what `market_note` said.
+
+    Raises:
+        StoreUnavailableError: the folder cannot be written.
+    """
+    path = home / CURRENT
     scratch = path.with_suffix(f".{os.getpid()}")  # several may do this at once
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        scratch.write_text(json.dumps({name: getattr(workspace.settings.market, name) for name in _MARKET}))
+        scratch.write_text(json.dumps(dict(note)))
         scratch.replace(path)
     except OSError as error:
         raise StoreUnavailableError(

@@ -1,4 +1,4 @@
-"""The commands that need Kubeflow Pipelines, or more than the library: `up`, `run`, `pipelines`, `prune`."""
+"""The commands that need Kubeflow Pipelines, or more than the library: `up`, `run`, `pipelines`; `prune`, `backup`."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ from cryptosentinel.cli import (
 )
 from cryptosentinel.config import CONFIG_VARIABLE
 from cryptosentinel.errors import UserInputError
+from pipelines import backup_commands
 from pipelines.kubeflow import commands
 from pipelines.prune_command import prune_all
 from pipelines.status import status
@@ -50,6 +51,8 @@ def add_commands(app: typer.Typer) -> None:
     app.command()(run)
     app.command("prune")(prune_all)
     app.command()(status)
+    app.command()(backup_commands.backup)
+    app.command()(backup_commands.restore)
     pipelines = typer.Typer(help="The pipelines on Kubeflow: compiled, uploaded, scheduled.", no_args_is_help=True)
     commands.add_commands(pipelines)
     app.add_typer(pipelines, name="pipelines")

@@ -6,8 +6,9 @@ store. A file appears whole or not at all, in a folder too.
 
 from __future__ import annotations
 
+import hashlib
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -68,6 +69,39 @@ class Files:
             stream = self._store.open_output_stream(path)
             stream.write(content)
             stream.close()
+
+    def digest(self, path: str) -> str | None:
+        """sha256 of a file's content, in hex; None where there is no such file."""
+        return self._digest(path, lambda _: None)
+
+    def copy(self, path: str, target: Files) -> str | None:
+        """Copies a file to the same path of `target`; returns its sha256, or None where there is no such file."""
+        with explained(join(target._uri, path)):
+            stream = None
+            try:
+                # Opened with the first block: a file that is not there leaves none.
+                def write(block: bytes) -> None:
+                    nonlocal stream
+                    stream = stream or target._store.open_output_stream(path)
+                    stream.write(block)
+
+                digest = self._digest(path, write)
+            finally:
+                if stream is not None:
+                    stream.close()
+        return digest
+
+    def _digest(self, path: str, seen: Callable[[bytes], None]) -> str | None:
+        found = hashlib.sha256()
+        with explained(join(self._uri, path)):
+            try:
+                source = self._store.open_input_file(path)
+            except FileNotFoundError:
+                return None
+            while block := bytes(source.read(_BLOCK)):
+                found.update(block)
+                seen(block)
+        return found.hexdigest()
 
     def upload(self, local: Path, path: str) -> None:
         """Copies a file of this machine in."""

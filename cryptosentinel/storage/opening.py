@@ -24,6 +24,8 @@ from cryptosentinel.storage.registry import DeltaModelRegistry
 
 FORMAT_VERSION = 1
 MARKER = "store.json"
+# While it is there without a marker, a backup is being put back.
+RESTORING = "restoring.txt"
 
 
 def open_storage(storage: StorageSettings, *, root: Path, market: str) -> Storage:
@@ -40,18 +42,13 @@ def open_storage(storage: StorageSettings, *, root: Path, market: str) -> Storag
         StoreFormatError: it was written by an unknown version, or its marker is damaged.
         StoreUnavailableError: it cannot be reached, read or written.
     """
-    options = {name: value.get_secret_value() for name, value in storage.options.items()}
+    options = storage_options(storage)
     if unsafe := [name for name in options if name.lower().endswith("s3_allow_unsafe_rename")]:
         raise SettingsError(
             f"storage.options.{unsafe[0]}: without atomic puts two writers lose each other's rows.",
             remedy="Remove it, and use an object store that honours conditional puts.",
         )
-    uri = storage.uri if storage.uri is not None else str(root / "store")
-    uri = uri.removeprefix("file://")
-    if "://" not in uri:
-        uri = str(Path(uri).expanduser().resolve())
-        if escape := re.search(r"%[0-9A-Fa-f]{2}", uri):  # delta-rs decodes it, and looks elsewhere
-            raise SettingsError(f"The folder {uri} has '{escape[0]}' in its name, which Delta Lake cannot open.")
+    uri = place(storage.uri if storage.uri is not None else str(root / "store"))
     _check_marker(uri, options, market)
     days = storage.retention_days
     return Storage(
@@ -64,10 +61,35 @@ def open_storage(storage: StorageSettings, *, root: Path, market: str) -> Storag
     )
 
 
+def storage_options(storage: StorageSettings) -> dict[str, str]:
+    """`storage.options` as the client of the object store takes them."""
+    return {name: value.get_secret_value() for name, value in storage.options.items()}
+
+
+def place(uri: str) -> str:
+    """An address in an object store as it is, and a folder as an absolute path.
+
+    Raises:
+        SettingsError: Delta Lake cannot open a folder of this name.
+    """
+    uri = uri.removeprefix("file://")
+    if "://" in uri:
+        return uri
+    folder = str(Path(uri).expanduser().resolve())
+    if escape := re.search(r"%[0-9A-Fa-f]{2}", folder):  # delta-rs decodes it, and looks elsewhere
+        raise SettingsError(f"The folder {folder} has '{escape[0]}' in its name, which Delta Lake cannot open.")
+    return folder
+
+
 def _check_marker(uri: str, options: dict[str, str], market: str) -> None:
     files = Files(uri, options)
     content = files.read(MARKER)
     if content is None:
+        if files.read(RESTORING) is not None:
+            raise StoreFormatError(
+                f"The store at {uri} is being restored from a backup, or that was interrupted.",
+                remedy="Wait for `cryptosentinel restore` to end, or run it again: it goes on where it stopped.",
+            )
         content = _first_marker(uri, options, market)
         files.write(MARKER, content)
     where = join(uri, MARKER)

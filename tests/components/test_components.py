@@ -28,6 +28,8 @@ from cryptosentinel.forecasting.volatility import VOLATILITY_MODELS
 from cryptosentinel.market.bars import Interval
 from cryptosentinel.predicting import BundlePredictor
 from cryptosentinel.storage import open_run_log
+from cryptosentinel.storage.backup import back_up
+from cryptosentinel.storage.restoring import restore
 from cryptosentinel.workspace import Workspace, open_workspace
 from tests.predicting.builders import counted
 
@@ -295,6 +297,20 @@ def test_a_refused_bundle_is_registered_and_the_champion_stays(tmp_path: Path, t
     card = Path(outputs["card"].path).read_text()
     assert "**Verdict: refused.**" in card
     assert "only 14 unseen outcomes" in card
+
+
+def test_a_restored_store_is_trained_on(tmp_path: Path, trained: tuple[Run, list[Any]]) -> None:
+    first, models = trained
+    storage, settings = first.workspace.storage, first.settings
+    back_up(storage.uri, str(tmp_path / "backup"), {}, market=first.workspace.market, settings={})
+    run = Run(tmp_path, settings.model_copy(update={"home": tmp_path / "home"}))
+    restore(str(tmp_path / "backup"), str(tmp_path / "home" / first.workspace.market / "store"), {})
+    before = run.workspace.storage.registry.versions()
+    snapshot, _ = run.call(drift)
+    assert json.loads(snapshot)["features_version"] == storage.features.version(SPEC.hash), "pinned by the same number"
+    _, measured = run.call(evaluate, models=models, snapshot=snapshot)
+    (version, _), _ = run.call(register, models=models, evaluation=measured["evaluation"])
+    assert version == max((model.version for model in before), default=0) + 1
 
 
 def test_drift_refuses_a_champion_that_is_damaged(tmp_path: Path, trained: tuple[Run, list[Any]]) -> None:

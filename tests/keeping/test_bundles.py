@@ -247,25 +247,25 @@ def test_whatever_was_registered_the_champion_serves_and_no_more_stays_than_aske
 def simulated(
     storage: Storage, folder: Path, trainings: int, now: datetime, monkeypatch: pytest.MonkeyPatch
 ) -> list[int]:
-    """Trainings half an hour apart, one in ten promoted; the bytes of all bundles after each."""
+    """Trainings half an hour apart, one in six promoted; the bytes of all bundles after each."""
     sizes = []
     for number in range(trainings):
         moment = now + number * timedelta(minutes=30)
         monkeypatch.setattr(registry_module, "_now", lambda moment=moment: moment.replace(microsecond=0))
-        verdict = REFUSED if number % 10 else PROMOTED
+        verdict = REFUSED if number % 6 else PROMOTED
         model: RegisteredModel = storage.registry.register(
             bundle(folder / "made", f"{number:06d}"), metrics={}, verdict=verdict
         )
         if verdict == PROMOTED:
             storage.registry.promote(model.version, expected=storage.registry.champion().version)
-        pruned(storage, now=moment, bundles=8, champions=2, min_age_days=0.1)
+        pruned(storage, now=moment, bundles=5, champions=2, min_age_days=0.1)
         sizes.append(sum(storage.registry.sizes().values()))
     return sizes
 
 
 def test_a_registry_grows_to_what_is_kept_and_no_further(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     storage = registered(tmp_path, [])
-    sizes = simulated(storage, tmp_path, 24, datetime.now(UTC), monkeypatch)
+    sizes = simulated(storage, tmp_path, 18, datetime.now(UTC), monkeypatch)
     one = sizes[1] - sizes[0]
-    assert 8 * one < max(sizes) <= (1 + 8 + 2) * one
-    assert len(storage.registry.versions()) == 25
+    assert 5 * one < max(sizes) <= (1 + 5 + 2) * one
+    assert len(storage.registry.versions()) == 19

@@ -15,6 +15,7 @@ from cryptosentinel.storage.hopsworks.features import Delivery, HopsworksFeature
 from cryptosentinel.storage.hopsworks.outbox import FOLDER, RowOutbox
 from cryptosentinel.storage.hopsworks.registry import HopsworksModelRegistry
 from cryptosentinel.storage.hopsworks.turns import Renew, turn
+from cryptosentinel.storage.opening import storage_options
 from cryptosentinel.storage.protocols import Backlog, Storage
 
 
@@ -60,7 +61,7 @@ def with_hopsworks(
         descriptions: of the features, by name.
         login: in the place of `hopsworks.login`.
     """
-    options = {name: value.get_secret_value() for name, value in settings.storage.options.items()}
+    options = storage_options(settings.storage)
     given = settings.hopsworks
     files = Files(storage.uri, options)
     connection = Connection(given, login)
