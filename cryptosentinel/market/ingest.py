@@ -9,7 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-from cryptosentinel.errors import NotEnoughDataError, SourceError
+from cryptosentinel.errors import NotEnoughDataError, SourceAnswerError, SourceError
+from cryptosentinel.market.agreement import contradiction
 from cryptosentinel.market.backfill import bar_pages
 from cryptosentinel.market.bars import COLUMNS, TIMESTAMP_DTYPE, Interval, utc
 from cryptosentinel.market.cleaning import CleaningReport, Gap, clean, combined, find_gaps
@@ -185,6 +186,12 @@ def _fill(source: Source, store: FeatureStore, window: _Window, now: datetime) -
         timestamps.append(pd.Series([pd.Timestamp(window.end)], dtype=TIMESTAMP_DTYPE))
     for fetched in _fetched(source, window):
         cleaned = clean(fetched, source.interval, now)
+        if problem := contradiction(cleaned.bars, held, source.interval):
+            raise SourceAnswerError(
+                f"{source.name} contradicts what it said of bars that are stored: {problem}. None of it was stored.",
+                remedy="Compare its newest price with another source. If what is stored is wrong, wait: what the source"
+                " goes on saying is believed within a day.",
+            )
         changed = _changed(cleaned.bars, held)
         written = store.write_bars(cleaned.bars) if len(cleaned.bars) else Written(0, 0, 0, store.version())
         batches.append(_Batch(written, cleaned.report, utc(changed.iloc[0]) if len(changed) else None))
