@@ -28,6 +28,7 @@ def leased(name: str, workspace: Workspace, key: str = "") -> Iterator[Lease]:
         name, key or _interval(workspace.source.now(), rules.interval_s), lost_after_s=rules.lost_after_s
     ) as lease:
         if lease.elsewhere:
+            leave_out()
             tell(name, f"nothing to do: {lease.elsewhere}")
             leave_out()
         yield lease

@@ -9,6 +9,7 @@ import pandas as pd
 
 from cryptosentinel.bundle import DOWN, UP
 from cryptosentinel.config import ForecastSettings
+from cryptosentinel.market import OVERLAP
 from cryptosentinel.market.bars import Interval
 from cryptosentinel.storage import FeatureStore, ForecastLog
 
@@ -39,6 +40,37 @@ def settle_due(
     if len(settled):
         log.settle(settled)
     return settled
+
+
+def revise_settled(
+    log: ForecastLog,
+    store: FeatureStore,
+    asset: str,
+    interval: Interval,
+    settings: ForecastSettings,
+    *,
+    now: datetime,
+) -> pd.DataFrame:
+    """Corrects the outcomes of forecasts that were settled at a price which the source has revised since.
+
+    As far back as bars are revised (`market.OVERLAP`). A forecast that was missed stays so, and all keep when they were
+    settled.
+
+    Returns:
+        The forecasts whose outcome was corrected.
+    """
+    settled = log.read_forecasts(asset, now - 2 * OVERLAP, now)
+    settled = settled[settled["actual_price"].notna() & (settled["target_at"] > pd.Timestamp(now - OVERLAP))]
+    if settled.empty:
+        return settled
+    margin = timedelta(seconds=settings.settle_tolerance_s) + interval.delta
+    bars = store.read_bars(asset, settled["target_at"].min() - margin)
+    again = outcomes(settled, bars, interval, settings, now=now).set_index("forecast_id")
+    before = settled.set_index("forecast_id").reindex(again.index)
+    changed = again[again["actual_price"].notna() & (again["actual_price"] != before["actual_price"])].reset_index()
+    if len(changed):
+        log.revise(changed[list(settled.columns)])
+    return changed
 
 
 def outcomes(

@@ -20,7 +20,7 @@ from cryptosentinel.forecasting import SETTLED_COLUMNS, Adjusted, Settled, calib
 from cryptosentinel.predicting.forecasts import make_forecast
 from cryptosentinel.predicting.predictor import Answer, Predictor, Rows
 from cryptosentinel.predicting.refusals import Abstention
-from cryptosentinel.predicting.settling import settle_due
+from cryptosentinel.predicting.settling import revise_settled, settle_due
 from cryptosentinel.storage import ForecastLog, Storage
 
 if TYPE_CHECKING:
@@ -71,6 +71,7 @@ def predict(
     """
     asset = settings.market.asset
     settled = settle_due(storage.log, storage.features, asset, spec.interval, settings.forecast, now=now)
+    revise_settled(storage.log, storage.features, asset, spec.interval, settings.forecast, now=now)
     concept = champion_concept(storage, spec.interval.delta, settings, now=now)
     forecast, abstained, adjusted, failure = None, "", None, None
     noted = _Noting(predictor)

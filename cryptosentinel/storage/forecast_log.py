@@ -16,7 +16,8 @@ from cryptosentinel.storage.frames import empty, to_frame
 from cryptosentinel.storage.keyed import KeyedTable, keep_stored
 from cryptosentinel.storage.protocols import Written
 
-OUTCOME = ("outcome", "actual_price", "error", "settled_at")
+REVISED = ("outcome", "actual_price", "error")
+OUTCOME = (*REVISED, "settled_at")
 
 
 class DeltaForecastLog:
@@ -58,6 +59,14 @@ class DeltaForecastLog:
             StorageError: a forecast is not in the log.
         """
         return self._forecasts.upsert(forecasts, schemas.FORECASTS, resolve=_with_outcome, insert=False)
+
+    def revise(self, forecasts: pd.DataFrame) -> Written:
+        """Corrects outcomes at a price that the source has revised since; their other columns stay as they are.
+
+        Raises:
+            StorageError: a forecast is not in the log.
+        """
+        return self._forecasts.upsert(forecasts, schemas.FORECASTS, resolve=_with_revision, insert=False)
 
     def read_forecasts(
         self,
@@ -115,18 +124,23 @@ class DeltaForecastLog:
 
 
 def _with_outcome(stored: pa.Table, offered: pa.Table) -> pa.Table:
-    open_still = pc.is_null(stored["outcome"])
-    for name in OUTCOME:
-        settled = pc.if_else(open_still, offered[name], stored[name])
-        stored = stored.set_column(stored.column_names.index(name), stored.schema.field(name), settled)
-    return stored
+    return _replaced(stored, offered, pc.is_null(stored["outcome"]), OUTCOME)
+
+
+def _with_revision(stored: pa.Table, offered: pa.Table) -> pa.Table:
+    priced = pc.and_(pc.is_valid(stored["actual_price"]), pc.is_valid(offered["actual_price"]))
+    return _replaced(stored, offered, priced, REVISED)
 
 
 def _never_reopened(stored: pa.Table, offered: pa.Table) -> pa.Table:
     """Two processes may raise one alert, and one of them be late."""
-    open_still = pc.is_null(stored["resolved_at"])
-    for name in stored.column_names:
-        if name != "raised_at":
-            now = pc.if_else(open_still, offered[name], stored[name])
-            stored = stored.set_column(stored.column_names.index(name), stored.schema.field(name), now)
+    names = [name for name in stored.column_names if name != "raised_at"]
+    return _replaced(stored, offered, pc.is_null(stored["resolved_at"]), names)
+
+
+def _replaced(stored: pa.Table, offered: pa.Table, where: pa.ChunkedArray, names: Sequence[str]) -> pa.Table:
+    """The stored rows, with these columns of the offered ones where `where` is true."""
+    for name in names:
+        values = pc.if_else(where, offered[name], stored[name])
+        stored = stored.set_column(stored.column_names.index(name), stored.schema.field(name), values)
     return stored

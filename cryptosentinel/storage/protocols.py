@@ -169,6 +169,9 @@ class ForecastLog(Protocol):
     def settle(self, forecasts: pd.DataFrame) -> Written:
         """Writes the outcome of forecasts that have none yet; a settled one stays as it is."""
 
+    def revise(self, forecasts: pd.DataFrame) -> Written:
+        """Corrects outcomes at a price that the source has revised since; what is missed or not settled stays."""
+
     def read_forecasts(
         self,
         asset: str,

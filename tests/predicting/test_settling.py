@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
 
 from cryptosentinel.config import ForecastSettings
-from cryptosentinel.predicting.settling import outcomes, settle_due
+from cryptosentinel.predicting.settling import outcomes, revise_settled, settle_due
 from cryptosentinel.storage import Storage
 from tests.builders import FIVE, MemoryStore, at, make_closing_bars, open_delta
 from tests.predicting.builders import MemoryLog, forecast
@@ -147,6 +147,38 @@ class TestInTheLog:
         storage.features.write_bars(make_closing_bars({5: 90.0}))  # the market revises its bar
         assert self.settle(storage, 9).empty
         assert_frame_equal(storage.log.read_forecasts("bitcoin"), before)
+
+    def revise(self, storage: Storage, now: int) -> pd.DataFrame:
+        return revise_settled(storage.log, storage.features, "bitcoin", FIVE, SETTINGS, now=at(now))
+
+    def test_an_outcome_follows_the_price_that_its_source_revises(self, tmp_path: Path) -> None:
+        storage = self.log(tmp_path, 0, 1, closes={6: 102.0, 7: 102.0})
+        self.settle(storage, 7)
+        assert self.revise(storage, 8).empty
+        storage.features.write_bars(make_closing_bars({5: 90.0}))
+        assert self.revise(storage, 9)["forecast_id"].tolist() == ["made-0"]
+        read = storage.log.read_forecasts("bitcoin")
+        assert read["outcome"].tolist() == ["incorrect", "correct"]
+        assert read["actual_price"].tolist() == [90.0, 102.0]
+        assert read["error"].tolist() == [11.0, -1.0]
+        assert read["settled_at"].tolist() == [at(7)] * 2
+        assert self.revise(storage, 10).empty
+
+    def test_what_was_missed_or_is_not_settled_is_not_revised(self, tmp_path: Path) -> None:
+        storage = self.log(tmp_path, 0, 40, closes={30: 102.0})
+        assert self.settle(storage, 30)["outcome"].tolist() == ["missed"]
+        storage.features.write_bars(make_closing_bars({5: 90.0, 45: 90.0}))  # it came after all
+        before = storage.log.read_forecasts("bitcoin")
+        assert self.revise(storage, 46).empty
+        storage.log.revise(before.assign(actual_price=50.0, outcome="correct"))
+        assert_frame_equal(storage.log.read_forecasts("bitcoin"), before)
+
+    def test_what_is_older_than_sources_revise_is_let_be(self, tmp_path: Path) -> None:
+        storage = self.log(tmp_path, 0, closes={6: 102.0})
+        self.settle(storage, 6)
+        storage.features.write_bars(make_closing_bars({5: 90.0}))
+        assert self.revise(storage, 6 + 288).empty
+        assert self.revise(storage, 5 + 288)["actual_price"].tolist() == [90.0]
 
     def test_nothing_due_is_nothing_settled(self, tmp_path: Path) -> None:
         storage = self.log(tmp_path, 0, closes={1: 100.0})

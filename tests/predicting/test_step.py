@@ -219,6 +219,11 @@ def test_where_features_are_not_warm_the_random_walk_answers_and_the_forecast_sa
 
 
 class TestAdjusting:
+    @pytest.fixture(autouse=True)
+    def let_be(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Outcomes here are at prices of their own, not at those of the bars."""
+        monkeypatch.setattr("cryptosentinel.predicting.step.revise_settled", lambda *_, **__: None)
+
     def test_a_first_forecast_has_the_bundles_own_quantiles(self, tmp_path: Path) -> None:
         storage = market(tmp_path, VOLATILE)
         report = step(storage, random_walk(tmp_path / "walk"), at(VOLATILE))
