@@ -23,7 +23,8 @@ BEGIN, END = "<!-- begin: values, made by charts/make.py -->", "<!-- end: values
 # The chart decides these, or they are secrets: they have values of their own, or belong into `secret`.
 RESERVED = {
     *("home", "storage.uri", "storage.options", "dashboard", "market.file", "market.coingecko.api_key"),
-    *("hopsworks.api_key", "monitoring.pushgateway_password", "leases.interval_s"),
+    *("monitoring.pushgateway_url", "monitoring.pushgateway_password", "monitoring.otlp_url", "monitoring.job"),
+    *("hopsworks.api_key", "monitoring.labels", "leases.interval_s"),
     *("rollout.inference_service", "rollout.namespace", "rollout.url"),
     *("serving.host", "serving.http_port", "serving.grpc_port", "serving.reload_s"),
     *("serving.log_format", "serving.explainer_url", "serving.explainer_port"),

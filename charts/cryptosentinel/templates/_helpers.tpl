@@ -269,6 +269,39 @@ egress:
 {{- end }}
 {{- end }}
 
+{{/* Steps of the pipelines send their metrics somewhere. */}}
+{{- define "cryptosentinel.pushed" -}}
+{{- if and .Values.kfp.enabled (or .Values.metrics.pushgateway.url .Values.metrics.otlp.url) }}true{{ end }}
+{{- end }}
+
+{{/* What the library calls the market, e.g. in the label `market` of metrics. */}}
+{{- define "cryptosentinel.market" -}}
+{{- $market := .Values.settings.market }}
+{{- $slug := replace ":" "-" $market.source }}
+{{- if hasPrefix "simulated" $slug }}
+{{- $slug = printf "simulated-%d" (trimPrefix "simulated" $slug | trimPrefix "-" | default "0" | atoi) }}
+{{- end }}
+{{- printf "%s-%s-%s-%s" $slug ($market.asset | default "bitcoin") ($market.currency | default "usd") ($market.interval | default "5m") }}
+{{- end }}
+
+{{/*
+Rules of a PrometheusRule: those of a file that are not left out, each with its labels and its place in the manual.
+Call with (dict "root" $ "file" "files/alerts.yaml" "values" (what the file's templates see)).
+*/}}
+{{- define "cryptosentinel.rules" -}}
+{{- $given := .root.Values.metrics.prometheusRule }}
+{{- range tpl (.root.Files.Get .file) (merge (dict "Template" .root.Template) .values) | fromYamlArray }}
+{{- if not (has .alert $given.disabled) }}
+{{- $labels := mergeOverwrite (dict) .labels $given.alertLabels }}
+{{- $annotations := .annotations }}
+{{- if $given.runbookUrl }}
+{{- $_ := set $annotations "runbook_url" (printf "%s#%s" $given.runbookUrl (lower .alert)) }}
+{{- end }}
+- {{ toYaml (mergeOverwrite (deepCopy .) (dict "labels" $labels "annotations" $annotations)) | indent 2 | trim }}
+{{- end }}
+{{- end }}
+{{- end }}
+
 {{/* The port that a URL leads to. */}}
 {{- define "cryptosentinel.portOf" -}}
 {{- $url := urlParse . }}

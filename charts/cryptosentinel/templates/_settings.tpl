@@ -38,5 +38,11 @@ The settings file: `settings`, and what the chart itself decides, which the sche
 {{- $_ := set $ours "kubeflow" $kubeflow }}
 {{- end }}
 {{- end }}
+{{- if include "cryptosentinel.pushed" . }}
+{{- $monitoring := dict "job" $name "labels" (dict "namespace" .Release.Namespace) }}
+{{- with .Values.metrics.pushgateway.url }}{{ $_ := set $monitoring "pushgateway_url" . }}{{ end }}
+{{- with .Values.metrics.otlp.url }}{{ $_ := set $monitoring "otlp_url" . }}{{ end }}
+{{- $_ := set $ours "monitoring" $monitoring }}
+{{- end }}
 {{- toYaml (mergeOverwrite (deepCopy .Values.settings) $ours) }}
 {{- end }}
