@@ -1,6 +1,6 @@
 """The model bundle: what is registered, served and explained."""
 
-from cryptosentinel.bundle.bundle import UNKNOWN_REGIME, Bundle
+from cryptosentinel.bundle.bundle import Bundle
 from cryptosentinel.bundle.calibration import Calibration
 from cryptosentinel.bundle.conversion import load_native, merge_onnx, save_native, to_onnx
 from cryptosentinel.bundle.domain import CLIP, Domain
@@ -13,7 +13,7 @@ from cryptosentinel.bundle.files import (
     read_manifest,
     write_bundle,
 )
-from cryptosentinel.bundle.inference import DOWN, FLAT, UP, Inference, confidences, directions
+from cryptosentinel.bundle.inference import DOWN, FLAT, UNKNOWN_REGIME, UP, Inference, confidences, directions
 from cryptosentinel.bundle.manifest import (
     BACKGROUND_FILE,
     BLEND,
