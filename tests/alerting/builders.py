@@ -16,6 +16,9 @@ from cryptosentinel.config import Settings
 from cryptosentinel.storage import Storage
 from tests.builders import settings_of
 
+# Volatilities: one alarms, one does not.
+WILD, CALM = 0.8, 0.1
+
 
 @dataclass
 class Clock:

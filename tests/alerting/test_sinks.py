@@ -17,7 +17,7 @@ import pytest
 
 from cryptosentinel.alerting import Event, Sink, open_sinks
 from cryptosentinel.errors import DeliveryError, SettingsError
-from tests.alerting.builders import Clock, Receiver, receiving
+from tests.alerting.builders import Clock, Receiver
 from tests.builders import T0, settings_of
 
 LATER = T0 + timedelta(minutes=40)
@@ -44,12 +44,6 @@ def event(name: str = "raised", severity: str = "warning", message: str = "It <i
 def only_sink(**alerts: Any) -> Sink:
     (sink,) = open_sinks(settings_of(**{f"alerts__{name}": value for name, value in alerts.items()}).alerts)
     return sink
-
-
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    with receiving() as found:
-        yield found
 
 
 class TestWebhooks:
