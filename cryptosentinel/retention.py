@@ -129,14 +129,16 @@ def _prune_rows(storage: Storage, settings: Settings, now: datetime, dry_run: bo
 def _conditions(storage: Storage, settings: Settings, now: datetime) -> Iterator[tuple[str, str]]:
     """Which rows of which tables go, in the order in which they may: what a delivery is about, then the delivery."""
     rules = settings.retention
-    if rules.bars_days is not None:
-        kept = max(timedelta(days=rules.bars_days), timedelta(days=settings.training.window_days) + _BEFORE_WINDOW)
-        for table in ("bars", "features"):
-            yield table, f"{MONTH} < '{now - kept:%Y-%m}'"
-    if rules.forecasts_days is not None:
-        yield "forecasts", f"{MONTH} < '{now - timedelta(days=rules.forecasts_days):%Y-%m}' AND outcome IS NOT NULL"
-    if rules.reports_days is not None:
-        yield "drift_reports", f"made_at < '{(now - timedelta(days=rules.reports_days)).isoformat()}'"
+    reads = timedelta(days=settings.training.window_days) + _BEFORE_WINDOW
+    by_month = [
+        ("bars", rules.bars_days, reads, ""),
+        ("features", rules.bars_days, reads, ""),
+        ("forecasts", rules.forecasts_days, timedelta(0), " AND outcome IS NOT NULL"),
+        ("drift_reports", rules.reports_days, timedelta(0), ""),
+    ]
+    for table, days, least, only in by_month:
+        if days is not None:
+            yield table, f"{MONTH} < '{now - max(timedelta(days=days), least):%Y-%m}'{only}"
     if rules.alerts_days is not None:
         asset, before = settings.market.asset, (now - timedelta(days=rules.alerts_days)).isoformat()
         queued, log = storage.outbox.read(asset), storage.log.read_alerts(asset)

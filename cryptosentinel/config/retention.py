@@ -18,7 +18,7 @@ class RetentionSettings(Group):
     champions: int = Field(5, ge=1, description="newest versions that were champion whose bundles stay, to go back to")
     min_age_days: float = Field(1.0, ge=0.1, description="what is younger stays, whatever the rest says")
     alerts_days: Days = Field(365.0, ge=1, description="alerts since they ended, with what was told of them")
-    reports_days: Days = Field(365.0, ge=1, description="reports of the drift check")
+    reports_days: Days = Field(365.0, ge=60, description="reports of the drift check; whole months go")
     forecasts_days: Days = Field(None, ge=60, description="settled forecasts; whole months go")
     bars_days: Days = Field(
         None, ge=60, description="bars and features; whole months go, and never what a training reads"

@@ -6,11 +6,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
 
 from cryptosentinel.retention import Thing, prune
 from cryptosentinel.storage import DELIVERIES, Storage
+from cryptosentinel.storage.keyed import KeyedTable
+from cryptosentinel.storage.schemas import TIMESTAMP
 from tests.builders import settings_of
 from tests.storage.builders import SPEC, START, alert, bars, features, forecasts, open_delta, settled
 
@@ -67,6 +70,16 @@ def test_whole_months_of_them_go_where_the_settings_say_so(storage: Storage) -> 
 def test_bars_that_a_training_reads_stay_whatever_the_settings_say(storage: Storage) -> None:
     pruned(storage, bars_days=60, window_days=100)
     assert storage.features.read_bars("bitcoin")["timestamp"].min() == START + NEW[0] * pd.Timedelta("5min")
+
+
+def test_reports_of_drift_go_by_whole_months(tmp_path: Path) -> None:
+    store = open_delta(tmp_path)
+    schema = pa.schema([pa.field("report_id", pa.string()), pa.field("data_end", TIMESTAMP)])
+    reports = pd.DataFrame({"report_id": ["old", "young"], "data_end": [START, START + NEW[0] * pd.Timedelta("5min")]})
+    table = KeyedTable(f"{store.uri}/drift_reports", {}, ("report_id",), "data_end")
+    table.upsert(reports, schema)
+    assert pruned(store) == {"drift_reports": "1 rows"}
+    assert table.read()["report_id"].to_pylist() == ["young"]
 
 
 def test_an_alert_that_is_over_and_told_goes_with_what_was_told_of_it(tmp_path: Path) -> None:
