@@ -40,7 +40,7 @@ count = grep -c '==' $(1)
 tag = $(strip $(REGISTRY))/$$image:$(strip $(TAG))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-drift environment drift-environment run doctor test lint format bench bench-serving compile lock \
+.PHONY: help setup setup-drift environment drift-environment run doctor test test-drift lint format bench bench-serving compile lock \
         clean images test-images chart chart-docs chart-scan kind-up kind-status kind-logs \
         kind-down e2e
 
@@ -55,13 +55,16 @@ setup: ## Make .venv from the locked requirements; does nothing when it is up to
 	@{ [ "$$(cat $(VENV)/.state)" = "$$($(call state,$(MADE_OF)))" ] && $(BIN)/python -c 'import uv'; } 2>/dev/null \
 	  || $(MAKE) --no-print-directory environment
 
-setup-drift: setup ## Make .venv-drift, where alibi-detect will live (nothing uses it yet)
+setup-drift: setup ## Make .venv-drift with alibi-detect, which then looks for drift; without it SciPy does
 	@{ [ "$$(cat $(DRIFT_VENV)/.state)" = "$$($(call state,requirements/drift.txt))" ] \
 	  && $(DRIFT_VENV)/bin/python -c 'import numpy'; } 2>/dev/null || $(MAKE) --no-print-directory drift-environment
 
 ##@ Develop
 test: setup ## Run the tests; ARGS="-k config" picks some
 	@env -u PYTHONDONTWRITEBYTECODE $(ONE_THREAD) $(BIN)/pytest -n 3 --dist loadscope --no-loadscope-reorder --durations 10 $(ARGS)
+
+test-drift: setup-drift ## Run the tests of alibi-detect's environment
+	@$(ONE_THREAD) CRYPTOSENTINEL_TEST_DRIFT=$(DRIFT_VENV)/bin/python $(BIN)/pytest tests/drift/environment tests/conformance/test_detectors.py $(ARGS)
 
 lint: setup ## Check style, types, the direction of imports, the Dockerfile, and the workflows
 	$(BIN)/ruff check .

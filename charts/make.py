@@ -30,7 +30,7 @@ RESERVED = {
     *("serving.log_format", "serving.explainer_url", "serving.explainer_port"),
     *("kubeflow.url", "kubeflow.namespace", "kubeflow.token", "kubeflow.token_file", "kubeflow.ca_file"),
     *("kubeflow.name", "kubeflow.service_account", "kubeflow.secret", "kubeflow.secret_env"),
-    *("kubeflow.image", "kubeflow.image_pull_policy", "kubeflow.image_pull_secrets"),
+    *("kubeflow.image", "kubeflow.drift_image", "kubeflow.image_pull_policy", "kubeflow.image_pull_secrets"),
 }
 # What the library checks by code, said once more so that Helm checks it too. In a cluster each step is a pod of its
 # own: `auto` may find another source in each, and a file is in none.

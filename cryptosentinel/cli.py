@@ -214,12 +214,18 @@ def sentence(figures: dict[str, Any]) -> str:
 
 def main() -> None:
     """Runs the command line; an error of ours becomes a sentence and its exit code."""
-    from cryptosentinel import cli_alerts, cli_backtest, cli_concept, cli_hopsworks  # which import this module in turn
+    from cryptosentinel import (
+        cli_alerts,
+        cli_backtest,
+        cli_concept,
+        cli_drift,
+        cli_hopsworks,
+    )  # which import this module in turn
 
     # A copy: in a process that comes here again and again, one app would gather the commands of every time.
     commands = copy(app)
     commands.registered_commands, commands.registered_groups = app.registered_commands[:], app.registered_groups[:]
-    for module in (cli_alerts, cli_backtest, cli_concept, cli_hopsworks):
+    for module in (cli_alerts, cli_backtest, cli_concept, cli_drift, cli_hopsworks):
         module.add_commands(commands)
     for entry_point in entry_points(group="cryptosentinel.commands"):
         try:

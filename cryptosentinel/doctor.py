@@ -20,7 +20,7 @@ from email.utils import parsedate_to_datetime
 from importlib import metadata
 from pathlib import Path
 
-from cryptosentinel.config import Settings
+from cryptosentinel.config import DriftSettings, Settings
 from cryptosentinel.errors import CryptoSentinelError, RateLimitedError, UserInputError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -54,7 +54,7 @@ def checks(settings: Settings) -> list[Check]:
     found = [
         check_python(),
         check_packages(ROOT / "requirements" / "main.txt"),
-        check_drift_environment(ROOT / ".venv-drift"),
+        check_drift_environment(settings.drift),
         check_home(settings.home),
         check_disk(settings.home),
         check_memory(),
@@ -88,19 +88,20 @@ def check_packages(lock: Path) -> Check:
     return Check("packages", True, f"{len(locked)} as locked")
 
 
-def check_drift_environment(folder: Path) -> Check:
+def check_drift_environment(settings: DriftSettings) -> Check:
     """The environment of alibi-detect is there and runs."""
-    name = "drift environment"
-    remedy = "Nothing needs it yet: SciPy looks for drift. `make setup-drift` prepares alibi-detect."
-    python = folder / "bin" / "python"
-    if not python.exists():
-        return Check(name, False, "absent", remedy, required=False)
+    from cryptosentinel.drift import find_python
+
+    name, python = "drift environment", find_python(settings)
+    remedy = "SciPy looks for drift without it. `make setup-drift` makes it; `drift.python` names another interpreter."
+    if python is None:
+        return Check(name, settings.detector != "tabular", "absent: SciPy looks for drift", remedy, required=False)
     command = [str(python), "-c", "import importlib.metadata; print(importlib.metadata.version('alibi-detect'))"]
     try:
         asked = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
     except (OSError, subprocess.SubprocessError):
-        return Check(name, False, f"{folder} is incomplete", remedy, required=False)
-    return Check(name, True, f"alibi-detect {asked.stdout.strip()}", required=False)
+        return Check(name, False, f"{python} has no alibi-detect", remedy, required=False)
+    return Check(name, True, f"alibi-detect {asked.stdout.strip()}, {python}", required=False)
 
 
 def check_home(home: Path) -> Check:

@@ -17,8 +17,9 @@ from typing import Any
 import pytest
 
 from cryptosentinel import doctor
-from cryptosentinel.config import Settings, load_settings
+from cryptosentinel.config import DriftSettings, Settings, load_settings
 from cryptosentinel.doctor import Check
+from cryptosentinel.drift import detectors
 from cryptosentinel.storage import open_storage
 
 
@@ -97,14 +98,16 @@ def test_packages_for_other_machines_need_not_be_there(tmp_path: Path) -> None:
     assert doctor.check_packages(path).detail == "1 as locked"
 
 
-def test_the_drift_environment_is_optional_but_must_work(tmp_path: Path) -> None:
-    assert doctor.check_drift_environment(tmp_path).detail == "absent"
-    python = tmp_path / "bin" / "python"
-    python.parent.mkdir()
+def test_the_drift_environment_is_optional_but_must_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(detectors, "ENVIRONMENT", tmp_path / "absent")
+    for detector, ok in (("auto", True), ("tabular", False)):
+        check = doctor.check_drift_environment(DriftSettings(detector=detector))
+        assert (check.ok, check.required, check.detail) == (ok, False, "absent: SciPy looks for drift")
+    python = tmp_path / "python"
     for script, ok in [("echo 0.13.0", True), ("exit 1", False)]:
         python.write_text(f"#!/bin/sh\n{script}\n")
         python.chmod(0o755)
-        check = doctor.check_drift_environment(tmp_path)
+        check = doctor.check_drift_environment(DriftSettings(python=str(python)))
         assert (check.ok, check.required) == (ok, False)
 
 

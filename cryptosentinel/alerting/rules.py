@@ -121,7 +121,9 @@ RULES = (
         "drift",
         lambda facts: facts.drift,
         lambda settings: settings.drift.threshold,
-        lambda facts: f"{facts.drift:.0%} of the features no longer look as they did in the champion's training.",
+        lambda facts: (
+            f"{facts.drift:.0%} of the features, by importance, no longer look as they did in the champion's training."
+        ),
         "Read the report of the run's drift step, and see that the next trainings register and pass the gate.",
     ),
     Rule(

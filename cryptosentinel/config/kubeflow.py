@@ -123,6 +123,9 @@ class KubeflowSettings(Group):
         None, description="of the steps, in the namespace they run in; by default Kubeflow's"
     )
     image: Annotated[str | None, OrNone] = Field(None, description="of the steps; by default this release's")
+    drift_image: Annotated[str | None, OrNone] = Field(
+        None, description="of the drift step, with alibi-detect beside the rest; by default `image`, or this release's"
+    )
     image_pull_policy: Literal["IfNotPresent", "Always", "Never"] = "IfNotPresent"
     image_pull_secrets: tuple[str, ...] = ()
     secret: Annotated[str | None, OrNone] = Field(

@@ -1,4 +1,4 @@
-"""The forecast log in Delta tables: `forecasts`, by month of `made_at`, and `alerts`."""
+"""The forecast log in Delta tables: `forecasts` and `drift_reports`, by month, and `alerts`."""
 
 from __future__ import annotations
 
@@ -47,6 +47,7 @@ class DeltaForecastLog:
             grows_to=schemas.FORECASTS,
         )
         self._alerts = KeyedTable(join(root_uri, "alerts"), options, ("alert_id",), None)
+        self._drift = KeyedTable(join(root_uri, "drift_reports"), options, ("report_id",), "data_end")
 
     def write_forecasts(self, forecasts: pd.DataFrame) -> Written:
         """Adds forecasts; one that is there already stays as it is."""
@@ -117,9 +118,30 @@ class DeltaForecastLog:
             return empty(schemas.ALERTS)
         return to_frame(rows.sort_by([("raised_at", "descending"), ("alert_id", "ascending")]))
 
+    def write_drift(self, reports: pd.DataFrame) -> Written:
+        """Upserts reports of drift; the newest counts."""
+        return self._drift.upsert(reports, schemas.DRIFT_REPORTS)
+
+    def read_drift(
+        self,
+        asset: str,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        *,
+        columns: Sequence[str] | None = None,
+    ) -> pd.DataFrame:
+        """Reports with ``start <= data_end < end``, by `data_end`."""
+        names = schemas.DRIFT_REPORTS.names if columns is None else list(columns)
+        where = [f"asset = {delta.literal(asset)}", *self._drift.between(start, end)]
+        rows = self._drift.read(where, columns=list(dict.fromkeys([*names, "data_end"])))
+        if rows is None or rows.num_rows == 0:
+            return empty(pa.schema([schemas.DRIFT_REPORTS.field(name) for name in names]))
+        return to_frame(rows.select(names))
+
     def maintain(self) -> None:
         """Compacts small files and removes those that no version within the retention period needs."""
         self._forecasts.maintain(self._retention)
+        self._drift.maintain(self._retention)
         self._alerts.maintain(self._retention)
 
 

@@ -161,7 +161,7 @@ class ModelRegistry(Protocol):
 
 
 class ForecastLog(Protocol):
-    """Forecasts by `forecast_id` and alerts by `alert_id`, as frames with the columns of `schemas`."""
+    """Forecasts by `forecast_id`, alerts by `alert_id` and reports of drift by `report_id`, as frames of `schemas`."""
 
     def write_forecasts(self, forecasts: pd.DataFrame) -> Written:
         """Adds forecasts; one that is there already stays as it is (the first answer counts)."""
@@ -194,6 +194,19 @@ class ForecastLog(Protocol):
 
     def read_alerts(self, asset: str, *, open_only: bool = False) -> pd.DataFrame:
         """Alerts, newest first; with `open_only`, those not resolved."""
+
+    def write_drift(self, reports: pd.DataFrame) -> Written:
+        """Upserts reports of drift; the newest counts."""
+
+    def read_drift(
+        self,
+        asset: str,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        *,
+        columns: Sequence[str] | None = None,
+    ) -> pd.DataFrame:
+        """Reports with ``start <= data_end < end``, by `data_end`; `columns` limits what is read (`body` is long)."""
 
     def maintain(self) -> None:
         """Compacts small files and removes those that are not needed any more."""

@@ -64,6 +64,23 @@ ALERTS = pa.schema(
     ]
 )
 
+# What a check for drift found. `body` is the whole report as JSON (`drift.DriftReport`).
+DRIFT_REPORTS = pa.schema(
+    [
+        pa.field("report_id", pa.string(), nullable=False),
+        pa.field("asset", pa.string(), nullable=False),
+        pa.field("data_end", TIMESTAMP, nullable=False),  # when the newest row that was looked at opens
+        pa.field("checked_at", TIMESTAMP, nullable=False),
+        pa.field("bundle_version", pa.int64(), nullable=False),
+        pa.field("detector", pa.string(), nullable=False),
+        pa.field("score", pa.float64(), nullable=False),
+        pa.field("threshold", pa.float64(), nullable=False),
+        pa.field("drifted", pa.bool_(), nullable=False),
+        pa.field("sentence", pa.string(), nullable=False),
+        pa.field("body", pa.string(), nullable=False),
+    ]
+)
+
 # What has to be told of an alert, to whom, and what came of it. A row is claimed by the process that sends it.
 DELIVERIES = pa.schema(
     [

@@ -24,7 +24,8 @@ NODE_IMAGES = {
 }
 KUBERNETES = "1.35"
 
-IMAGES = {"serving": "serving", "dashboard": "dashboard", "pipeline": "kfp.steps"}  # and the chart's values for them
+# Our images, and the chart's values for them.
+IMAGES = {"serving": "serving", "dashboard": "dashboard", "pipeline": "kfp.steps", "drift": "kfp.steps.drift"}
 REPOSITORY = "cryptosentinel"
 
 

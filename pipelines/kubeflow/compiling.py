@@ -72,8 +72,10 @@ def dress_for_pod(task: PipelineTask, settings: KubeflowSettings) -> PipelineTas
     from kfp import kubernetes
 
     step = getattr(settings.steps, task.name)
-    if settings.image is not None:
-        task.set_container_image(settings.image)
+    # An image of the steps that is set has no alibi-detect, unless another is set for the drift step: SciPy answers.
+    image = (task.name == "drift" and settings.drift_image) or settings.image
+    if image:
+        task.set_container_image(image)
     task.set_cpu_request(step.cpu_request).set_memory_request(step.memory_request)
     if step.cpu_limit is not None:
         task.set_cpu_limit(step.cpu_limit)

@@ -209,7 +209,7 @@ def test_drift_pins_nothing_where_rows_are_too_few(tmp_path: Path, settings: dic
     snapshot, outputs = run.call(drift)
     assert snapshot == ""
     report = Path(outputs["report"].path).read_text()
-    assert sentence in report
+    assert sentence[1:] in report  # a page begins it with a capital
     assert "the champion stays (version 0)" in report
 
 
@@ -336,12 +336,19 @@ def test_drift_raises_an_alert_that_ends_once_the_market_looks_as_before(
     _, measured = run.call(evaluate, models=models, snapshot=run.call(drift)[0])
     run.call(register, models=models, evaluation=measured["evaluation"])
     log = run.workspace.storage.log
-    nervous = new_run(tmp_path, **{"drift.false_discovery_rate": 0.999, "drift.threshold": 0.01})
+    nervous = new_run(
+        tmp_path, **{"drift.false_discovery_rate": 0.999, "drift.least_distance": 0, "drift.threshold": 0.01}
+    )
     for _ in range(2):
         nervous.call(drift)
         assert log.read_alerts("bitcoin", open_only=True)["kind"].tolist() == ["drift"]
-    new_run(tmp_path, **{"drift.threshold": 1}).call(drift)
+    (report,) = [log.read_drift("bitcoin")]
+    assert report[["bundle_version", "drifted"]].to_numpy().tolist() == [[1, True]]
+    _, outputs = new_run(tmp_path, **{"drift.threshold": 1}).call(drift)
     assert log.read_alerts("bitcoin")["resolved_at"].notna().tolist() == [True]
+    assert log.read_drift("bitcoin")["drifted"].tolist() == [False], "the same rows, checked again"
+    assert outputs["metrics"].metadata["drifted"] == 0
+    assert "<svg" in Path(outputs["report"].path).read_text()
 
 
 def test_predict_without_a_predictor_says_how_to_start_one(tmp_path: Path) -> None:

@@ -16,7 +16,16 @@ import pytest
 from pandas.testing import assert_frame_equal
 
 from cryptosentinel.errors import StorageError, StoreConflictError
-from cryptosentinel.storage import ALERTS, BARS, FORECASTS, FeatureStore, ForecastLog, ModelRegistry, Storage
+from cryptosentinel.storage import (
+    ALERTS,
+    BARS,
+    DRIFT_REPORTS,
+    FORECASTS,
+    FeatureStore,
+    ForecastLog,
+    ModelRegistry,
+    Storage,
+)
 from tests.hopsworks.builders import open_hopsworks, open_hopsworks_away
 from tests.storage.builders import (
     BAR,
@@ -28,6 +37,7 @@ from tests.storage.builders import (
     bundle,
     contents,
     contents_as,
+    drift_report,
     features,
     forecasts,
     open_delta,
@@ -371,6 +381,16 @@ class TestForecastLog:
         assert log.read_alerts("bitcoin", open_only=True)["alert_id"].tolist() == ["b", "c"]
         assert log.read_alerts("ethereum").empty
         assert log.read_alerts("bitcoin")["resolved_at"].dtype == MILLISECONDS
+
+    def test_reports_of_drift_are_replaced_by_id_and_come_by_time(self, log):
+        assert list(log.read_drift("bitcoin")) == DRIFT_REPORTS.names
+        log.write_drift(pd.concat([drift_report(9, 0.5), drift_report(2, 0.1)], ignore_index=True))
+        assert astuple(log.write_drift(drift_report(2, 0.4)))[:3] == (0, 1, 0)
+        read = log.read_drift("bitcoin", columns=["score", "data_end"])
+        assert (list(read), read["score"].tolist()) == (["score", "data_end"], [0.4, 0.5])
+        assert log.read_drift("bitcoin", START + 3 * BAR, columns=["score"])["score"].tolist() == [0.5]
+        assert log.read_drift("bitcoin", end=START + 9 * BAR)["body"].tolist() == ["{}"]
+        assert log.read_drift("ethereum").empty
 
     def test_maintenance_changes_no_forecast(self, log):
         for number in range(36):

@@ -34,7 +34,7 @@ def test_a_first_run_installs_everything_in_order_and_says_where_it_is(world: Wo
     done = [line for line in world.asked() if any(line.startswith(change) for change in CHANGES)]
     assert [next(change for change in CHANGES if line.startswith(change)) for line in done] == [
         CHANGES[0], CHANGES[1], CHANGES[2], CHANGES[3], CHANGES[1], CHANGES[2], *CHANGES[4:8],
-        CHANGES[8], CHANGES[8], CHANGES[8], CHANGES[9], CHANGES[2], CHANGES[10],
+        *CHANGES[8:9] * 4, CHANGES[9], CHANGES[2], CHANGES[10],
     ]  # fmt: skip
     assert [line[:5] for line in said.splitlines() if line.startswith("[")] == [f"[{n}/8]" for n in range(1, 9)]
     assert "http://localhost:8501" in said
@@ -47,10 +47,10 @@ def test_images_are_loaded_in_one_call_and_installed_by_tags_of_their_content(fi
     (load,) = finished.asked("kind load docker-image")
     names = [word for word in load.split() if word.startswith("cryptosentinel/")]
     assert [name.split(":")[0] for name in names] == [
-        "cryptosentinel/serving", "cryptosentinel/dashboard", "cryptosentinel/pipeline",
+        "cryptosentinel/serving", "cryptosentinel/dashboard", "cryptosentinel/pipeline", "cryptosentinel/drift",
     ]  # fmt: skip
     (install,) = finished.asked(CHANGES[-1])
-    for value, name in zip(("serving", "dashboard", "kfp.steps"), names, strict=True):
+    for value, name in zip(("serving", "dashboard", "kfp.steps", "kfp.steps.drift"), names, strict=True):
         assert f"--set-string {value}.image.tag={name.split(':')[1]}" in install
     finished.run("up")
     assert finished.asked(CHANGES[-1]) == [install]
@@ -106,7 +106,7 @@ def test_after_any_failure_the_next_run_goes_on(world: World, monkeypatch: pytes
         ("cert-manager", "kserve-crd", "kserve", "cryptosentinel"), "deployed"
     )
     assert len(world.get("applied")) == 3
-    assert len(world.get("loaded")) == 3
+    assert len(world.get("loaded")) == 4
 
 
 def test_a_changed_pin_is_installed(finished: World) -> None:

@@ -20,6 +20,7 @@ from tests.kubeflow.builders import cluster_settings
 TOLERATION = {"key": "spot", "operator": "Equal", "value": "yes", "effect": "NoExecute", "toleration_seconds": 30}
 DRESSED = KubeflowSettings(
     image="mirror.example/pipeline@sha256:abc",
+    drift_image="mirror.example/drift:1",
     image_pull_policy="Always",
     image_pull_secrets=("pull",),
     secret="store",
@@ -60,7 +61,8 @@ def test_every_step_is_dressed(dressed: dict[str, Any]) -> None:
         *("ingest", "featurize", "drift", "train", "evaluate", "register", "predict", "prune")
     }
     for name, container, pod in steps(dressed):
-        assert container["image"] == "mirror.example/pipeline@sha256:abc", name
+        image = "mirror.example/drift:1" if name == "drift" else "mirror.example/pipeline@sha256:abc"
+        assert container["image"] == image, name
         env = {one["name"]: one["value"] for one in container["env"]}
         assert env.pop("CRYPTOSENTINEL_KUBEFLOW", "") == "" or name == "prune"
         assert env == {"HOME": "/tmp", "HTTPS_PROXY": "http://proxy:3128"}

@@ -104,7 +104,7 @@ def test_artifacts_are_typed(folder: Path) -> None:
         ("ingest", "bars"): "Dataset",
         ("ingest", "report"): "Markdown",
         ("featurize", "features"): "Dataset",
-        ("drift", "report"): "Markdown",
+        ("drift", "report"): "HTML",
         ("train", "model"): "Model",
         ("evaluate", "evaluation"): "Artifact",
         ("evaluate", "direction"): "ClassificationMetrics",
@@ -150,6 +150,7 @@ def test_a_step_imports_only_what_the_image_holds(folder: Path, pipeline: str) -
 
 @pytest.mark.parametrize("pipeline", STEPS)
 def test_a_step_installs_nothing_and_runs_in_the_image(folder: Path, pipeline: str) -> None:
-    for executor in spec(folder, pipeline)["deploymentSpec"]["executors"].values():
-        assert executor["container"]["image"].startswith("cryptosentinel/pipeline")
+    for name, executor in spec(folder, pipeline)["deploymentSpec"]["executors"].items():
+        image = "drift" if name == "exec-drift" else "pipeline"
+        assert executor["container"]["image"].startswith(f"cryptosentinel/{image}:")
         assert "pip install" not in " ".join(executor["container"]["command"])

@@ -63,6 +63,25 @@ def settled(rows: pd.DataFrame, *, actual: float = 102.0) -> pd.DataFrame:
     return rows.assign(**outcome, settled_at=rows["target_at"] + pd.Timedelta("1min"))
 
 
+def drift_report(number: int, score: float) -> pd.DataFrame:
+    """The report on rows up to bar `number`."""
+    return pd.DataFrame(
+        {
+            "report_id": [f"bitcoin-{number}"],
+            "asset": "bitcoin",
+            "data_end": [pd.Timestamp(START + number * BAR)],
+            "checked_at": [pd.Timestamp(START + (number + 1) * BAR)],
+            "bundle_version": 1,
+            "detector": "scipy-ks",
+            "score": score,
+            "threshold": 0.3,
+            "drifted": score > 0.3,
+            "sentence": "said",
+            "body": "{}",
+        }
+    )
+
+
 def alert(name: str, *, raised: int = 0, asset: str = "bitcoin", resolved: int | None = None) -> pd.DataFrame:
     row = dict.fromkeys(ALERTS.names) | {
         "alert_id": name,

@@ -18,6 +18,7 @@ The settings file: `settings`, and what the chart itself decides, which the sche
 {{- if .enabled }}
 {{- $kubeflow := dict "url" .endpoint "name" $name "service_account" (include "cryptosentinel.stepsAccount" $) }}
 {{- $_ := set $kubeflow "image" (include "cryptosentinel.image" (dict "root" $ "image" .steps.image)) }}
+{{- $_ := set $kubeflow "drift_image" (include "cryptosentinel.image" (dict "root" $ "image" .steps.drift.image)) }}
 {{- $_ := set $kubeflow "image_pull_policy" $.Values.image.pullPolicy }}
 {{- $_ := set $kubeflow "env" (include "cryptosentinel.storageEnv" $ | fromYaml) }}
 {{- with $.Values.image.pullSecrets }}

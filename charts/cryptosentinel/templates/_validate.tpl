@@ -9,7 +9,7 @@ nobody has to try again for each.
 {{- if not .Values.storage.uri }}
 {{- $wrong = append $wrong "storage.uri is empty. Set it to where tables and models shall live, e.g. --set storage.uri=s3://BUCKET/PREFIX." }}
 {{- end }}
-{{- range $name := list "serving" "dashboard" "kfp.steps" "dashboard.authProxy" }}
+{{- range $name := list "serving" "dashboard" "kfp.steps" "kfp.steps.drift" "dashboard.authProxy" }}
 {{- $of := $.Values }}
 {{- range splitList "." $name }}{{ $of = index $of . }}{{ end }}
 {{- if eq ($of.image.tag | default $.Values.image.tag) "latest" }}

@@ -1,0 +1,321 @@
+"""What the drift check finds, and what it costs.
+
+    python benchmarks/bench_drift.py [--seeds 1:13] [--plants 12] [--only simulated,real,cost] [--data FILE] [--json F]
+
+simulated  90 days of the simulated market make a baseline (the first 72 of them, as a training keeps them); then the
+           check runs every 30 minutes for 60 days. False alarms are counted as an alert counts them: one begins where
+           none was for 6 hours. Then changes are planted at random times: volatility doubles at once, or climbs to the
+           double in 3 days, with the volume that comes with it in this market, or without.
+real       the same check over a recorded market around 2020-03 and 2022-11, with a new baseline every 7 days.
+cost       10,000 rows of 60 features against 10,000, through alibi-detect's environment and through SciPy.
+
+The simulated market is taken four ways: as it is, where volatility doubles by itself every few weeks; without its
+regimes; with clusters of no more than 8 hours; and stable, where volatility has its hours and its weekends, jumps and
+minutes that differ, but no level of its own. A seed's results are kept in --json, and a run
+that is repeated goes on where the last one stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import false_discovery_control
+
+from cryptosentinel.config import DriftSettings
+from cryptosentinel.drift import AlibiTabular, Baseline, Pair, compare, compared, find_python, make_baseline, scipy_ks
+from cryptosentinel.features import Feature, FeatureSpec, compute_features
+from cryptosentinel.market import simulated
+from cryptosentinel.market.bars import PRICES, Interval
+from cryptosentinel.market.simulated import SimulatedSource
+
+BAR = timedelta(minutes=5)
+SPEC = FeatureSpec(Interval("5m"))
+FEATURES = compared(SPEC)
+NAMES = [feature.name for feature in FEATURES]
+DAY = 288
+TRAINING, BASELINE, WATCHED = 90 * DAY, 72 * DAY, 60 * DAY
+BASELINE_ROWS = 5_000  # as a training keeps
+EVERY = 6  # bars from check to check
+APART = 12  # checks without one, before another alarm begins
+VOLUME = 1.4  # the simulated market's volume goes with this power of its volatility
+MARKETS = {
+    "as it is": {},
+    "without regimes": {"_REGIME_VARIANCE": np.ones(3)},
+    "clusters of hours": {"_REGIME_VARIANCE": np.ones(3), "_CASCADE": ((2, 0.12), (8, 0.18))},
+    "stable": {"_REGIME_VARIANCE": np.ones(3), "_CASCADE": ((2, 0.0),)},
+}
+EPISODES = {"2020-03": ("2020-02-01", "2020-04-15"), "2022-11": ("2022-10-10", "2022-12-20")}
+# The crash of 12 March 2020; the run on FTX, 8 November 2022.
+EVENTS = {"2020-03": ["2020-03-12T10:30Z"], "2022-11": ["2022-11-08T16:00Z"]}
+Bars, Rows = pd.DataFrame, pd.DataFrame
+
+
+@contextmanager
+def market(changed: dict[str, Any]) -> Iterator[None]:
+    """The simulated market with other constants."""
+    before = {name: getattr(simulated, name) for name in changed}
+    try:
+        for name, value in changed.items():
+            setattr(simulated, name, value)
+        simulated._skeleton.cache_clear()
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(simulated, name, value)
+        simulated._skeleton.cache_clear()
+
+
+def features_of(bars: Bars) -> Rows:
+    return compute_features(bars, SPEC)[["timestamp", *NAMES]].dropna().reset_index(drop=True)
+
+
+def baseline_of(rows: Rows, settings: DriftSettings, features: list[Feature] = FEATURES) -> Baseline:
+    picked = np.unique(np.linspace(0, len(rows) - 1, BASELINE_ROWS).astype(int))
+    kept = rows.iloc[picked].astype(dict.fromkeys(NAMES, np.float32))
+    return make_baseline(kept, features, settings)
+
+
+def scores_along(baseline: Baseline, rows: Rows, ends: Sequence[int], settings: DriftSettings) -> np.ndarray:
+    """What `compare` scores at each row of `ends`, a window a column; many at once, for rows without a gap."""
+    step = round(baseline.cadence / BAR)
+    scores = np.zeros((len(ends), len(baseline.windows)))
+    for phase in {end % step for end in ends}:
+        thin = rows.iloc[phase::step]
+        chosen = [number for number, end in enumerate(ends) if end % step == phase]
+        for column, window in enumerate(baseline.windows):
+            adjusted = window.adjustment(thin)
+            lost = len(thin) - len(adjusted)
+            last = np.array([ends[number] // step - lost for number in chosen])
+            inside = last[:, None] - np.arange(window.rows)
+            samples = {name: np.sort(adjusted[name].to_numpy()[inside], axis=1) for name in adjusted}
+            shares = [_shares(sample, window.reference[name], window.usual[name]) for name, sample in samples.items()]
+            distances, p_values = np.stack(shares, axis=1).transpose(2, 0, 1)
+            sure = false_discovery_control(p_values, axis=1) <= window.rate
+            scores[chosen, column] = (sure & (distances >= settings.least_distance)).mean(axis=1)
+    return scores
+
+
+def _shares(samples: np.ndarray, reference: pd.Series, usual: np.ndarray) -> np.ndarray:
+    """The distance of each sorted sample, and the share of the baseline's stretches as far; shape (n, 2)."""
+    theirs, step = np.sort(reference.to_numpy()), np.arange(1, samples.shape[1] + 1) / samples.shape[1]
+    up_to, below = (np.searchsorted(theirs, samples, side=side) / len(theirs) for side in ("right", "left"))
+    found = np.maximum((step - up_to).max(axis=1), (below - step + step[0]).max(axis=1)).astype(np.float32)
+    farther = len(usual) - np.searchsorted(np.sort(usual), found, side="left")
+    return np.stack([found, (1 + farther) / (1 + len(usual))], axis=1)
+
+
+def held_to_compare(baseline: Baseline, rows: Rows, ends: Sequence[int], settings: DriftSettings) -> None:
+    """Fails where `scores_along` says something else than what the check itself does."""
+    many = scores_along(baseline, rows, ends, settings)
+    for end, quick in zip(ends, many, strict=True):
+        first = max(end - int(baseline.history / BAR) - 1, 0)
+        windows, _ = compare(baseline, rows.iloc[first : end + 1], settings, scipy_ks, bar=BAR)
+        assert np.allclose(quick, [window.score for window in windows]), (end, quick, windows)
+
+
+def alarms(scores: np.ndarray, threshold: float) -> int:
+    found = np.flatnonzero(scores > threshold)
+    return 0 if len(found) == 0 else 1 + int((np.diff(found) > APART).sum())
+
+
+def changed(bars: Bars, at: int, factor: np.ndarray, volume: float) -> Bars:
+    """From bar `at` on, log returns are so many times as large, and volume that to a power."""
+    logs = np.log(bars[list(PRICES)].to_numpy())
+    before = np.concatenate([logs[:1, 3], logs[:-1, 3]])
+    times = np.ones(len(bars))
+    times[at:] = factor[: len(bars) - at]
+    moves = (logs - before[:, None]) * times[:, None]
+    close = logs[0, 3] + np.concatenate([[0.0], np.cumsum(moves[1:, 3])])
+    after = bars.copy()
+    after[list(PRICES)] = np.exp(np.concatenate([close[:1], close[:-1]])[:, None] + moves)
+    after["volume"] = bars["volume"] * times**volume
+    return after
+
+
+def plants() -> dict[str, tuple[np.ndarray, float, int, int]]:
+    """What is planted: factors, power of the volume, how long it is looked for, every so many bars."""
+    days = 3 * DAY
+    climb = 2 ** (np.arange(1, days + 1) / days)
+    return {
+        "doubled at once": (np.full(days, 2.0), VOLUME, 72, EVERY),
+        "doubled at once, same volume": (np.full(days, 2.0), 0.0, 72, EVERY),
+        "tripled at once": (np.full(days, 3.0), VOLUME, 72, EVERY),
+        "doubling in 3 days": (climb, VOLUME, days, 24),
+        "tripling in 3 days": (climb ** np.log2(3), VOLUME, days, 24),
+    }
+
+
+def one_seed(seed: int, count: int, settings: DriftSettings) -> dict[str, Any]:
+    """False alarms in 60 days, and the delay (hours; None: not in time) of each planted change."""
+    start = datetime(2024, 1, 1, tzinfo=UTC)
+    until = start + 150 * timedelta(days=1)
+    bars = SimulatedSource("bitcoin", SPEC.interval, seed, now=until).bars(start - timedelta(days=4), until)
+    rows = features_of(bars)
+    skipped = len(bars) - len(rows)
+    first = len(rows) - TRAINING - WATCHED
+    baseline = baseline_of(rows.iloc[first : first + BASELINE], settings)
+    found: dict[str, Any] = {}
+    ends = range(first + TRAINING, len(rows), EVERY)
+    held_to_compare(baseline, rows, ends[::500], settings)
+    scores = scores_along(baseline, rows, ends, settings)
+    found["alarms_short"], found["alarms_long"] = (alarms(column, settings.threshold) for column in scores.T)
+    found["alarms"] = alarms(scores.max(axis=1), settings.threshold)
+    found["share"] = float((scores.max(axis=1) > settings.threshold).mean())
+    random = np.random.default_rng(seed)
+    whens = random.integers(first + TRAINING + 8 * DAY, len(rows) - 4 * DAY, count)
+    back = int(baseline.history / BAR) + DAY + skipped
+    for name, (factor, volume, length, every) in plants().items():
+        delays = []
+        for when in whens:
+            part = bars.iloc[when + skipped - back : when + skipped + length].reset_index(drop=True)
+            now = features_of(changed(part, back, factor, volume))
+            planted = len(now) - length
+            looks = range(planted + every - 1, len(now), every)
+            hits = np.flatnonzero(scores_along(baseline, now, looks, settings).max(axis=1) > settings.threshold)
+            delays.append((looks[hits[0]] + 1 - planted) / 12 if len(hits) else None)
+        found[name] = delays
+    return found
+
+
+def share_found(delays: list[float | None]) -> float:
+    return float(np.mean([delay is not None for delay in delays]))
+
+
+def simulate(seeds: range, count: int, kept: dict[str, Any], keep: Callable[[], None]) -> None:
+    settings = DriftSettings()
+    for name, constants in MARKETS.items():
+        results = kept.setdefault(name, {})
+        with market(constants):
+            for seed in seeds:
+                if str(seed) not in results:
+                    began = time.time()
+                    results[str(seed)] = one_seed(seed, count, settings)
+                    keep()
+                    print(f"  {name}, seed {seed}: {time.time() - began:.0f} s", file=sys.stderr, flush=True)
+        chosen = [results[str(seed)] for seed in seeds]
+        months = len(chosen) * 2
+        total = [sum(each[kind] for each in chosen) for kind in ("alarms", "alarms_short", "alarms_long")]
+        print(
+            f"\n{name}: {total[0] / months:.2f} alarms in 30 days ({total[1]} short, {total[2]} long, in {months} "
+            f"months; most in one: {max(each['alarms'] for each in chosen) / 2:g}), "
+            f"{np.mean([each['share'] for each in chosen]):.2%} of the checks"
+        )
+        for plant, (_, _, length, _) in plants().items():
+            delays = [delay for each in chosen for delay in each[plant]]
+            hours = sorted(np.inf if delay is None else delay for delay in delays)
+            print(
+                f"  {plant:30s} found within {length / 12:g} h: {share_found(delays):4.0%} of {len(delays)}; "
+                f"median delay {hours[len(hours) // 2]:.1f} h"
+            )
+
+
+def real(path: Path, kept: dict[str, Any], keep: Callable[[], None], every: timedelta) -> None:
+    """A recorded market around two breaks, with a new baseline every week from the 90 days before."""
+    for name, (start, end) in EPISODES.items():
+        if name not in kept:
+            kept[name] = watched(path, name, every)
+            keep()
+        found = kept[name]
+        scores = pd.Series([max(pair) for pair in found["scores"]], index=pd.DatetimeIndex(found["times"]))
+        flagged = scores > DriftSettings().threshold
+        begun = flagged & ~flagged.shift(1, fill_value=False).rolling(f"{APART // 2}h").max().astype(bool)
+        print(f"\n{name}: {int(begun.sum())} alarms from {start} to {end}, {flagged.mean():.1%} of the checks")
+        for when in scores.index[begun]:
+            short, long = found["scores"][scores.index.get_loc(when)]
+            print(f"  {when:%Y-%m-%d %H:%M} UTC: short {short:.0%}, long {long:.0%}")
+        for event in found["events"]:
+            after = scores[pd.Timestamp(event) :]
+            hit = after.index[after > DriftSettings().threshold]
+            said = f"{(hit[0] - pd.Timestamp(event)) / pd.Timedelta('1h'):.1f} h later" if len(hit) else "never"
+            print(f"  {event}: found {said}")
+
+
+def watched(path: Path, name: str, every: timedelta) -> dict[str, Any]:
+    """The scores of both windows, from check to check."""
+    settings = DriftSettings()
+    start, end = EPISODES[name]
+    first, last = pd.Timestamp(start, tz="UTC"), pd.Timestamp(end, tz="UTC")
+    bars = pd.read_parquet(path)
+    bars["timestamp"] = pd.to_datetime(bars["timestamp"], unit="ms", utc=True)
+    bars["asset"] = "bitcoin"
+    bars = bars[(bars["timestamp"] >= first - pd.Timedelta("100D")) & (bars["timestamp"] < last)]
+    rows = features_of(bars.reset_index(drop=True))
+    times = pd.DatetimeIndex(rows["timestamp"])
+    at, scores, baseline, made = [], [], None, first
+    for when in pd.date_range(first, last, freq=every, inclusive="left"):
+        if baseline is None or when - made >= pd.Timedelta("7D"):
+            begin, stop = times.searchsorted([when - pd.Timedelta("90D"), when - pd.Timedelta("18D")])
+            baseline, made = baseline_of(rows.iloc[begin:stop], settings), when
+        end_row = times.searchsorted(when)
+        recent = rows.iloc[max(end_row - int(baseline.history / BAR) - 1, 0) : end_row]
+        windows, _ = compare(baseline, recent, settings, scipy_ks, bar=BAR)
+        if len(windows) == 2:
+            at.append(when.isoformat())
+            scores.append([window.score for window in windows])
+    return {"times": at, "scores": scores, "events": EVENTS[name]}
+
+
+def cost() -> None:
+    random = np.random.default_rng(0)
+    names = [f"f{number}" for number in range(60)]
+    reference = pd.DataFrame(random.normal(size=(10_000, 60)), columns=names)
+    pair = Pair(reference, pd.DataFrame(random.normal(size=(10_000, 60)), columns=names))
+    python = find_python(DriftSettings())
+    asked: list[tuple[str, Any]] = [("scipy", scipy_ks)]
+    if python is not None:
+        asked.append(("alibi-detect, its start included", AlibiTabular(python, 300, 1024)))
+    tables = []
+    for name, detector in asked:
+        seconds = []
+        for _ in range(3):
+            began = time.perf_counter()
+            tables.append(detector([pair]).tables[0])
+            seconds.append(time.perf_counter() - began)
+        print(f"  {name:34s} {min(seconds):.2f} s (best of 3; worst {max(seconds):.2f})")
+    memory = [resource.getrusage(who).ru_maxrss / 1024 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    print(f"  most memory: {memory[0]:.0f} MB here, {memory[1]:.0f} MB in alibi-detect's process")
+    print(f"  largest difference of the statistics: {(tables[0] - tables[-1])['statistic'].abs().max():g}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", default="1:13", help="of the simulated market, from and up to")
+    parser.add_argument("--plants", type=int, default=12, help="of each kind and seed")
+    parser.add_argument("--only", default="simulated,real,cost")
+    parser.add_argument("--quick", action="store_true", help="one seed, 4 plants, the recording twice a day")
+    parser.add_argument("--data", type=Path, default=Path("../shared/data/binance_btcusdt_5m_2017_2025h1.parquet"))
+    parser.add_argument("--json", type=Path, help="where results are kept, and read again")
+    chosen = parser.parse_args()
+    kept: dict[str, Any] = json.loads(chosen.json.read_text()) if chosen.json and chosen.json.exists() else {}
+
+    def keep() -> None:
+        if chosen.json:
+            chosen.json.write_text(json.dumps(kept))
+
+    parts = chosen.only.split(",")
+    if "simulated" in parts:
+        seeds = range(1, 2) if chosen.quick else range(*map(int, chosen.seeds.split(":")))
+        simulate(seeds, 4 if chosen.quick else chosen.plants, kept.setdefault("simulated", {}), keep)
+    if "real" in parts and chosen.data.exists():
+        every = timedelta(hours=12 if chosen.quick else 2)
+        real(chosen.data, kept.setdefault(f"real, every {every}", {}), keep, every)
+    elif "real" in parts:
+        print(f"\nreal: not run, there is no {chosen.data} (--data)")
+    if "cost" in parts:
+        print("\n10,000 rows of 60 features against 10,000:")
+        cost()
+
+
+if __name__ == "__main__":
+    main()

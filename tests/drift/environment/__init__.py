@@ -1,0 +1,1 @@
+"""What needs alibi-detect's environment: `make test-drift`."""
