@@ -56,6 +56,14 @@ class Workspace:
         is_there = champion is not None and champion.pruned_at is None
         if champion and is_there and not is_outdated(registry.fetch(champion.version, self._bundles)):
             return champion
+        registered = self.random_walk()
+        if champion is not None:
+            with suppress(StoreConflictError):  # somebody else saw to it at the same time
+                registry.promote(registered.version, expected=champion.version)
+        return registry.champion() or registered
+
+    def random_walk(self) -> RegisteredModel:
+        """The random walk's version, version 0 but for stores of earlier releases; registered where it is not yet."""
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "bundle"
             manifest = write_random_walk(
@@ -68,11 +76,7 @@ class Workspace:
                 horizon_bars=self.settings.forecast.horizon_bars,
             )
             # The same bytes whoever writes them, so that several register one version; the first needs no promotion.
-            registered = registry.register(path, metrics={}, verdict=manifest.gate.reasons[0])
-        if champion is not None:
-            with suppress(StoreConflictError):  # somebody else saw to it at the same time
-                registry.promote(registered.version, expected=champion.version)
-        return registry.champion() or registered
+            return self.storage.registry.register(path, metrics={}, verdict=manifest.gate.reasons[0])
 
     def champion_bundle(self) -> Path:
         """The champion's bundle as a folder on this machine."""

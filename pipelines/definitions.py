@@ -43,6 +43,7 @@ def define(
     *,
     parallel_fits: int = PARALLEL_FITS,
     config: dsl.PipelineConfig | None = None,
+    kubeflow: str = "",
 ) -> dict[str, graph_component.GraphComponent]:
     """The pipelines by name.
 
@@ -50,6 +51,7 @@ def define(
         dress: is given every task, whose name is its step's.
         parallel_fits: training tasks at a time.
         config: of each pipeline's runs.
+        kubeflow: how steps reach the Kubeflow that runs them, as JSON; empty on this machine.
     """
 
     def fresh(task: pipeline_task.PipelineTask) -> pipeline_task.PipelineTask:
@@ -100,7 +102,7 @@ def define(
     )
     def inference(settings: str = "{}", as_of: str = ""):
         """Predict."""
-        fresh(predict(settings=settings, as_of=as_of))
+        fresh(predict(settings=settings, as_of=as_of, kubeflow=kubeflow))
 
     return {"feature": feature, "training": training, "inference": inference}
 

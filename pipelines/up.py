@@ -26,6 +26,7 @@ from pipelines.dashboard import free_port, running_dashboard
 from pipelines.home import locked_home
 from pipelines.local import end_runs, run_pipeline
 from pipelines.replay import replay, replay_start
+from pipelines.retraining import train_when_asked
 from pipelines.scheduler import next_tick, scheduled, start_schedules
 from pipelines.stopping import CheckedStages
 
@@ -265,9 +266,14 @@ def keep_running(up: Up, console: Console, stop: threading.Event, check: Callabl
         ServingError: the predictor ended, and could not be started again.
     """
     settings, process, explainer = up.workspace.settings, up.process, up.explainer
-    jobs = {} if up.recorded else {name: partial(_job, name, up, console, stop) for name in SCHEDULED}
+    crons = {} if up.recorded else {name: getattr(settings.schedules, name) for name in SCHEDULED}
+    jobs = {name: partial(_job, name, scheduled(settings, cron), up, console, stop) for name, cron in crons.items()}
     with ExitStack() as stack:
         threads = start_schedules(settings.schedules, jobs, stop)
+        if jobs:
+            train = partial(_job, "training", settings, up, console, stop)
+            threads.append(threading.Thread(target=train_when_asked, args=(up.workspace, train, stop)))
+            threads[-1].start()
         try:
             while not stop.wait(1.0):
                 check()
@@ -285,10 +291,9 @@ def keep_running(up: Up, console: Console, stop: threading.Event, check: Callabl
                 time.sleep(0.05)
 
 
-def _job(name: str, up: Up, console: Console, stop: threading.Event) -> None:
-    settings = up.workspace.settings
+def _job(name: str, settings: Settings, up: Up, console: Console, stop: threading.Event) -> None:
     try:
-        run = run_pipeline(name, scheduled(settings, getattr(settings.schedules, name)), up.workspace.root)
+        run = run_pipeline(name, settings, up.workspace.root)
     except CryptoSentinelError as error:
         if not stop.is_set():
             _report(console, f"{name} failed: {error}", style="red")

@@ -14,8 +14,13 @@ def predict(
     forecast: dsl.Output[dsl.Dataset],
     report: dsl.Output[dsl.Markdown],
     metrics: dsl.Output[dsl.Metrics],
+    kubeflow: str = "",
 ) -> NamedTuple("Outputs", [("forecast_id", str), ("abstained", str)]):
-    """Forecasts through KServe's V2 protocol and logs the forecast, after settling those that are due."""
+    """Forecasts through KServe's V2 protocol and logs the forecast, after settling those that are due.
+
+    Where the champion is called useless, does what is to follow; `kubeflow` says how the one that runs this is reached.
+    """
+    from components.following import follow
     from components.lease import leased
     from components.step import log_metrics, observe, step, tell, write_text
     from cryptosentinel.market.bars import utc
@@ -43,10 +48,11 @@ def predict(
             forecast_id = result.forecast["forecast_id"]
             result.forecast.to_frame().T.astype({"bundle_version": int}).to_json(forecast.path, orient="records")
             write_text(report, describe_forecast(result.forecast, workspace.settings.market.currency))
-            tell("predict", f"forecast for {result.forecast['target_at']:%H:%M} UTC served and logged")
+            said = f"forecast for {result.forecast['target_at']:%H:%M} UTC served and logged"
         else:
             write_text(forecast, "[]")
             write_text(report, f"No forecast: {result.abstained}.")
-            tell("predict", f"no forecast: {result.abstained}")
+            said = f"no forecast: {result.abstained}"
             lease.done = False  # who comes later in this interval may find features that we did not
+        tell("predict", "; ".join([said, *follow(workspace, kubeflow, now=now)]))
     return (forecast_id, result.abstained)

@@ -40,7 +40,7 @@ class Facts:
         coverage: share of settled prices within the 80% interval, over `alerts.coverage_days`.
         drift: share of features that drifted, 0 to 1.
         concept: the evidence against the champion's forecasts, as `drift.Concept.level`; 0 where there is none.
-        concept_in_words: the same for people.
+        concept_in_words: the same for people; `concept_follows` what follows by itself.
         bars_age_s: since the newest bar closed.
         feature_lag_s: from the newest bar to the newest row of features.
         forecast_age_s: since the newest forecast was made.
@@ -66,6 +66,7 @@ class Facts:
     drift: float = nan
     concept: float = nan
     concept_in_words: str = ""
+    concept_follows: tuple[str, ...] = ()
     bars_age_s: float = nan
     feature_lag_s: float = nan
     forecast_age_s: float = nan
@@ -130,6 +131,7 @@ def gather_facts(
         coverage=coverage_since(log, now - timedelta(days=settings.alerts.coverage_days)),
         concept=0.0 if concept is None else concept.level,
         concept_in_words="" if concept is None else concept.sentence(),
+        concept_follows=settings.drift.concept.follows,
         bars_age_s=(now - newest - bar).total_seconds(),
         feature_lag_s=(newest - featurized).total_seconds() if featurized is not None else nan,
         forecast_age_s=(now - log["made_at"].max()).total_seconds() if len(log) else nan,

@@ -130,7 +130,10 @@ RULES = (
         "concept_drift",
         lambda facts: facts.concept,
         lambda _: 1.0,
-        lambda facts: f"The champion is called useless: {facts.concept_in_words}.",
+        lambda facts: (
+            f"The champion is called useless: {facts.concept_in_words}. "
+            f"What follows by itself: {', '.join(facts.concept_follows) or 'nothing'}."
+        ),
         "Look at `cryptosentinel concept`, and for wrong bars. Until another version passes the gate, do not rely on "
         "the champion.",
     ),

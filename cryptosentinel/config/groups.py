@@ -10,6 +10,7 @@ from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from cryptosentinel.config.group import Group, OrNone
 
 IntervalName = Literal["1m", "5m", "15m", "1h"]
+Consequence = Literal["retrain", "widen", "random_walk"]
 CandidateName = Literal["random_walk", "ridge", "random_forest", "gradient_boosting", "xgboost"]
 
 
@@ -132,6 +133,15 @@ class ConceptSettings(Group):
     false_alarms: float = Field(
         1e-4, gt=0, lt=0.5, description="chance, in `window_days`, that right forecasts are called useless"
     )
+    follows: tuple[Consequence, ...] = Field(
+        (), description="what does, beside the alert, once a version: retrain, widen (its intervals), random_walk"
+    )
+    widen_by: float = Field(1.5, gt=1, le=3, description="how many times as wide its intervals become")
+
+    @field_validator("follows", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        return [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
 
 
 class DriftSettings(Group):

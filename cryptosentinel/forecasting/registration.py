@@ -1,7 +1,8 @@
 """A finished bundle into the registry, and through the gate.
 
 What came of a version is in its verdict's first word: `refused` by the gate; `passed` the gate and not champion yet;
-then `promoted`, `overtaken`, `rolled back` or `interrupted`. A process may be killed between any two of these steps:
+then `promoted`, `overtaken`, `rolled back` or `interrupted`; `fell back` where a champion was called useless and the
+random walk took its place (`predicting.fall_back`). A process may be killed between any two of these steps:
 the next registration settles what it left behind.
 """
 

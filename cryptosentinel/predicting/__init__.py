@@ -12,9 +12,11 @@ from cryptosentinel.predicting.describe import (
     forecast_table,
     is_coin,
     is_outlying,
+    is_widened,
     made_by,
     record,
 )
+from cryptosentinel.predicting.following import awaiting_training, fall_back, note_training
 from cryptosentinel.predicting.forecasts import abstention, forecast_frame, newest_rows
 from cryptosentinel.predicting.predictor import Answer, BundlePredictor, Predictor, Rows, answer_with
 from cryptosentinel.predicting.refusals import Abstention, expired_model, stale_features
@@ -37,18 +39,22 @@ __all__ = [
     "Share",
     "abstention",
     "answer_with",
+    "awaiting_training",
     "current_forecast",
     "describe_forecast",
     "evidence",
     "expired_model",
+    "fall_back",
     "forecast_frame",
     "forecast_records",
     "forecast_table",
     "is_coin",
     "is_outlying",
+    "is_widened",
     "made_by",
     "measure",
     "newest_rows",
+    "note_training",
     "outcomes",
     "predict",
     "record",

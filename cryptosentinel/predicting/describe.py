@@ -50,6 +50,11 @@ def describe_forecast(forecast: pd.Series, currency: str) -> str:
         f"- 80% of outcomes between {forecast['lower_80']:,.{digits}f} and {forecast['upper_80']:,.{digits}f}; "
         f"95% between {forecast['lower_95']:,.{digits}f} and {forecast['upper_95']:,.{digits}f}",
         *(["- the market is unlike anything it was trained on; intervals widened"] if is_outlying(forecast) else []),
+        *(
+            [f"- this version's forecasts do not do what they say: intervals widened {forecast['widened']:g} times"]
+            if is_widened(forecast)
+            else []
+        ),
         f"- market regime: {forecast['regime']} ({REGIME_WORDS[forecast['regime']]})",
         f"- {made_by(forecast)}" + (f"; by other models: {others}" if others else ""),
     ]
@@ -69,6 +74,11 @@ def made_by(forecast: pd.Series) -> str:
 def is_outlying(forecast: pd.Series) -> bool:
     """Whether the forecast was made from features unlike any trained on; not known of forecasts of release 0.1."""
     return bool(pd.notna(forecast["outlying"]) and forecast["outlying"])
+
+
+def is_widened(forecast: pd.Series) -> bool:
+    """Whether its intervals were widened since its version was called useless; not known of earlier releases'."""
+    return bool(pd.notna(forecast["widened"]) and forecast["widened"] > 1)
 
 
 def is_coin(forecast: pd.Series) -> bool:

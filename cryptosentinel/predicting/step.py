@@ -17,6 +17,7 @@ from cryptosentinel.drift import Concept, champion_concept
 from cryptosentinel.errors import BundleError, ServingError
 from cryptosentinel.features import FeatureSpec
 from cryptosentinel.forecasting import SETTLED_COLUMNS, Adjusted, Settled, calibrate
+from cryptosentinel.predicting.following import note_detection, widened
 from cryptosentinel.predicting.forecasts import make_forecast
 from cryptosentinel.predicting.predictor import Answer, Predictor, Rows
 from cryptosentinel.predicting.refusals import Abstention
@@ -73,6 +74,7 @@ def predict(
     settled = settle_due(storage.log, storage.features, asset, spec.interval, settings.forecast, now=now)
     revise_settled(storage.log, storage.features, asset, spec.interval, settings.forecast, now=now)
     concept = champion_concept(storage, spec.interval.delta, settings, now=now)
+    note_detection(storage.log, concept, asset, now=now)
     forecast, abstained, adjusted, failure = None, "", None, None
     noted = _Noting(predictor)
     try:
@@ -133,7 +135,10 @@ def current_forecast(
         ServingError: as `predict`; likewise `SpecMismatchError`.
     """
     made = make_forecast(storage.features, predictor, spec, settings.market.asset, settings.forecast, now=now)
-    return made if isinstance(made, Abstention) else adjust(made, storage.log, settings.forecast)
+    if isinstance(made, Abstention):
+        return made
+    rows, adjusted = adjust(made, storage.log, settings.forecast)
+    return widened(rows, storage.log, settings), adjusted
 
 
 def adjust(forecast: pd.DataFrame, log: ForecastLog, settings: ForecastSettings) -> tuple[pd.DataFrame, Adjusted]:

@@ -19,7 +19,7 @@ from cryptosentinel.storage.protocols import (
     Storage,
     Written,
 )
-from cryptosentinel.storage.schemas import ALERTS, BARS, DELIVERIES, DRIFT_REPORTS, FORECASTS
+from cryptosentinel.storage.schemas import ALERTS, BARS, DELIVERIES, DETECTIONS, DRIFT_REPORTS, FORECASTS
 
 if TYPE_CHECKING:
     from cryptosentinel.storage.features import DeltaFeatureStore
@@ -34,6 +34,7 @@ __all__ = [
     "ALERTS",
     "BARS",
     "DELIVERIES",
+    "DETECTIONS",
     "DRIFT_REPORTS",
     "FORECASTS",
     "STEPS",

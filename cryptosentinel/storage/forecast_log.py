@@ -1,4 +1,4 @@
-"""The forecast log in Delta tables: `forecasts` and `drift_reports`, by month, and `alerts`."""
+"""The forecast log in Delta tables: `forecasts` and `drift_reports`, by month, `alerts` and `detections`."""
 
 from __future__ import annotations
 
@@ -48,6 +48,7 @@ class DeltaForecastLog:
         )
         self._alerts = KeyedTable(join(root_uri, "alerts"), options, ("alert_id",), None)
         self._drift = KeyedTable(join(root_uri, "drift_reports"), options, ("report_id",), "data_end")
+        self._detections = KeyedTable(join(root_uri, "detections"), options, ("asset", "bundle_version"), None)
 
     def write_forecasts(self, forecasts: pd.DataFrame) -> Written:
         """Adds forecasts; one that is there already stays as it is."""
@@ -138,11 +139,23 @@ class DeltaForecastLog:
             return empty(pa.schema([schemas.DRIFT_REPORTS.field(name) for name in names]))
         return to_frame(rows.select(names))
 
+    def write_detections(self, detections: pd.DataFrame) -> Written:
+        """Adds versions that were called useless; of one that is there already, what is not null stays as it is."""
+        return self._detections.upsert(detections, schemas.DETECTIONS, resolve=_filled)
+
+    def read_detections(self, asset: str) -> pd.DataFrame:
+        """Versions that were called useless, oldest first."""
+        rows = self._detections.read([f"asset = {delta.literal(asset)}"])
+        if rows is None or rows.num_rows == 0:
+            return empty(schemas.DETECTIONS)
+        return to_frame(rows.sort_by([("detected_at", "ascending"), ("bundle_version", "ascending")]))
+
     def maintain(self) -> None:
         """Compacts small files and removes those that no version within the retention period needs."""
         self._forecasts.maintain(self._retention)
         self._drift.maintain(self._retention)
         self._alerts.maintain(self._retention)
+        self._detections.maintain(self._retention)
 
 
 def _with_outcome(stored: pa.Table, offered: pa.Table) -> pa.Table:
@@ -152,6 +165,11 @@ def _with_outcome(stored: pa.Table, offered: pa.Table) -> pa.Table:
 def _with_revision(stored: pa.Table, offered: pa.Table) -> pa.Table:
     priced = pc.and_(pc.is_valid(stored["actual_price"]), pc.is_valid(offered["actual_price"]))
     return _replaced(stored, offered, priced, REVISED)
+
+
+def _filled(stored: pa.Table, offered: pa.Table) -> pa.Table:
+    columns = [pc.coalesce(stored[name], offered[name]) for name in stored.column_names]
+    return pa.Table.from_arrays(columns, schema=stored.schema)
 
 
 def _never_reopened(stored: pa.Table, offered: pa.Table) -> pa.Table:

@@ -161,7 +161,7 @@ class ModelRegistry(Protocol):
 
 
 class ForecastLog(Protocol):
-    """Forecasts by `forecast_id`, alerts by `alert_id` and reports of drift by `report_id`, as frames of `schemas`."""
+    """Forecasts, alerts, reports of drift and detections, each by its key, as frames with the columns of `schemas`."""
 
     def write_forecasts(self, forecasts: pd.DataFrame) -> Written:
         """Adds forecasts; one that is there already stays as it is (the first answer counts)."""
@@ -207,6 +207,12 @@ class ForecastLog(Protocol):
         columns: Sequence[str] | None = None,
     ) -> pd.DataFrame:
         """Reports with ``start <= data_end < end``, by `data_end`; `columns` limits what is read (`body` is long)."""
+
+    def write_detections(self, detections: pd.DataFrame) -> Written:
+        """Adds versions that were called useless; of one that is there already, what is not null stays as it is."""
+
+    def read_detections(self, asset: str) -> pd.DataFrame:
+        """Versions that were called useless (`schemas.DETECTIONS`), oldest first."""
 
     def maintain(self) -> None:
         """Compacts small files and removes those that are not needed any more."""

@@ -40,6 +40,7 @@ FORECASTS = pa.schema(
         pa.field("regime", pa.string()),
         pa.field("dissimilarity", pa.float64()),
         pa.field("outlying", pa.bool_()),
+        pa.field("widened", pa.float64()),  # how many times, since its version was called useless; else 1
         pa.field("champion", pa.string()),
         pa.field("by_model", pa.string()),  # JSON {candidate: price}
         pa.field("bundle_version", pa.int64(), nullable=False),
@@ -78,6 +79,20 @@ DRIFT_REPORTS = pa.schema(
         pa.field("drifted", pa.bool_(), nullable=False),
         pa.field("sentence", pa.string(), nullable=False),
         pa.field("body", pa.string(), nullable=False),
+    ]
+)
+
+# Versions whose forecasts were called useless, and when what was to follow did; null while it has not.
+DETECTIONS = pa.schema(
+    [
+        pa.field("asset", pa.string(), nullable=False),
+        pa.field("bundle_version", pa.int64(), nullable=False),
+        pa.field("detected_at", TIMESTAMP, nullable=False),
+        pa.field("evidence", pa.float64()),
+        pa.field("limit", pa.float64()),
+        pa.field("reason", pa.string()),
+        pa.field("retrained_at", TIMESTAMP),
+        pa.field("fell_back_at", TIMESTAMP),
     ]
 )
 

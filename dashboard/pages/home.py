@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import streamlit as st
 
-from cryptosentinel.predicting import is_outlying
+from cryptosentinel.predicting import is_outlying, is_widened
 from dashboard import charts, parts, shell, text
 from dashboard.data import Home, Record, forecast_table, is_recorded, next_run, settled, since
 
@@ -51,6 +51,8 @@ def _state(home: Home) -> None:
             st.badge(f"{closed}, {text.duration(home.age)} ago", icon=":material/schedule:", color="gray")
         if home.forecast is not None and is_outlying(home.forecast):
             st.badge("Unlike anything trained on: range widened", icon=":material/travel_explore:", color="orange")
+        if home.forecast is not None and is_widened(home.forecast):
+            st.badge("Champion called useless: range widened", icon=":material/warning:", color="orange")
         if home.alerts.empty:
             st.badge("No open alerts", icon=":material/check:", color="gray")
     if home.abstained:

@@ -56,6 +56,7 @@ def _for_cluster(settings: KubeflowSettings) -> dict[str, graph_component.GraphC
     from kfp import dsl
 
     from pipelines.definitions import define
+    from pipelines.kubeflow.retraining import way_to
     from pipelines.kubeflow.upkeep import define_upkeep
 
     def dress(task: PipelineTask) -> PipelineTask:
@@ -63,7 +64,7 @@ def _for_cluster(settings: KubeflowSettings) -> dict[str, graph_component.GraphC
 
     # Kubeflow's own default keeps finished pods for a day: 3,000 of them, at our cadence.
     config = dsl.PipelineConfig(ttl_seconds_after_finished=settings.pods_kept_s)
-    pipelines = define(dress, parallel_fits=settings.parallel_fits, config=config)
+    pipelines = define(dress, parallel_fits=settings.parallel_fits, config=config, kubeflow=way_to(settings))
     return pipelines | {"upkeep": define_upkeep(dress, settings, config=config)}
 
 

@@ -31,6 +31,8 @@ from cryptosentinel.storage import open_run_log
 from cryptosentinel.storage.backup import back_up
 from cryptosentinel.storage.restoring import restore
 from cryptosentinel.workspace import Workspace, open_workspace
+from tests.drift.concept_builders import register as register_version
+from tests.drift.concept_builders import spoil
 from tests.predicting.builders import counted
 
 SPEC = FeatureSpec(Interval("5m"))
@@ -71,7 +73,7 @@ class Run:
         kinds = {
             output: kind.__origin__ if hasattr(kind, "__origin__") else kind
             for output, kind in function.__annotations__.items()
-            if output not in given and output not in {"settings", "as_of", "return"}
+            if output not in given and output not in {"settings", "as_of", "kubeflow", "return"}
         }
         outputs = {output: self.artifact(step, output, kind) for output, kind in kinds.items()}
         shared = {"settings": self.settings.public_json(), "as_of": self.as_of}
@@ -283,6 +285,34 @@ def test_register_makes_a_version_and_moves_the_champion_if_the_gate_says_so(
     assert (figures["pruned"], figures["pruned_bytes"]) == (0, 0), "it has cleared up"
     assert figures["gate_rows"] == 84
     assert "version 1 promoted" in capfd.readouterr().out
+
+
+def test_a_useless_champion_gives_way_to_the_random_walk_and_that_to_what_passes_the_gate(
+    tmp_path: Path, trained: tuple[Run, list[Any]], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    _, models = trained
+    run = new_run(tmp_path, **{"drift.concept.follows": "random_walk"})
+    run.data()
+    registry, log = run.workspace.storage.registry, run.workspace.storage.log
+    useless = BundlePredictor(register_version(run.workspace, 0.001), 1)
+    spoil(run.workspace.storage)
+    monkeypatch.setattr("serving.client.predictor_for", lambda _: nullcontext(useless))
+
+    def alerting() -> bool:
+        return "concept_drift" in set(log.read_alerts("bitcoin", open_only=True)["kind"])
+
+    run.call(predict)
+    assert "served and logged; version 0, the random walk, serves in the place of version 1" in capfd.readouterr().out
+    assert run.workspace.champion().version == 0
+    assert alerting()
+    run.call(predict)
+    assert not alerting()
+    _, measured = run.call(evaluate, models=models, snapshot=run.call(drift)[0])
+    assert run.call(register, models=models, evaluation=measured["evaluation"])[0] == (2, True)
+    run.call(predict)
+    assert run.workspace.champion().version == 2
+    assert [each.verdict.split(":")[0] for each in registry.versions()[1:]] == ["fell back", "promoted"]
+    assert not alerting()
 
 
 def test_a_refused_bundle_is_registered_and_the_champion_stays(tmp_path: Path, trained: tuple[Run, list[Any]]) -> None:
