@@ -13,7 +13,7 @@ import pytest
 
 from cryptosentinel.errors import SettingsError, StoreConflictError
 from cryptosentinel.storage import DeltaForecastLog
-from tests.storage import test_older_tables
+from tests.storage import test_upgrade_forecasts
 from tests.storage.builders import SPEC, bars, bundle, contents, contents_as, features, forecasts, open_delta, settled
 
 PROCESSES = 4
@@ -157,10 +157,10 @@ def write_on(folder: Path, process: int) -> int:
 
 
 def test_several_may_be_the_first_to_write_to_an_earlier_release_s_log(processes, tmp_path):
-    test_older_tables.begin(tmp_path)
+    test_upgrade_forecasts.begin(tmp_path)
     assert all_at_once(processes, write_on, tmp_path) == [1] * PROCESSES
     assert len(DeltaForecastLog(str(tmp_path)).read_forecasts("bitcoin")) == 2 + PROCESSES
-    assert test_older_tables.commits(tmp_path).count("ADD COLUMN") == 1
+    assert test_upgrade_forecasts.commits(tmp_path).count("ADD COLUMN") == 1
 
 
 def open_for_own_market(folder: Path, process: int) -> bool:
