@@ -30,7 +30,6 @@ def leased(name: str, workspace: Workspace, key: str = "") -> Iterator[Lease]:
         if lease.elsewhere:
             leave_out()
             tell(name, f"nothing to do: {lease.elsewhere}")
-            leave_out()
         yield lease
 
 
