@@ -56,7 +56,7 @@ def _parts(status: Status) -> Iterator[tuple[Part, list[str]]]:
     yield "drift", words
     yield "alerts", list(_alerts(status))
     if (backlog := status.backlog) is not None:
-        waits = f"{backlog.entries} writes wait for it, since {_when(backlog.since, now)}" if backlog.since else ""
+        waits = f"{_wait(backlog.entries, 'write')} for it, since {_when(backlog.since, now)}" if backlog.since else ""
         yield "hopsworks", [waits or "has every row of features"]
 
 
@@ -117,7 +117,7 @@ def _alerts(status: Status) -> Iterator[str]:
     if not status.alerts:
         yield "none open"
     told = f"told: {', '.join(status.told)}" if status.told else "nobody is told (docs/operations.md)"
-    yield told + (f"; {status.deliveries_waiting} events wait" if status.deliveries_waiting else "")
+    yield told + (f"; {_wait(status.deliveries_waiting, 'event')}" if status.deliveries_waiting else "")
 
 
 def _runs(status: Status) -> Table:
@@ -166,6 +166,10 @@ def _span(late: datetime, early: datetime) -> str:
         if seconds < most:
             return f"{seconds / length:.0f} {unit}"
     return f"{seconds / 86_400:.0f} days"
+
+
+def _wait(count: int, what: str) -> str:
+    return f"{count} {what} waits" if count == 1 else f"{count:,} {what}s wait"
 
 
 def _price(price: float) -> str:

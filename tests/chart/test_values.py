@@ -93,6 +93,10 @@ WRONG: list[tuple[str, Any, tuple[str, ...]]] = [
     ("kfp.steps.serviceAccount.create", False, ("kfp.steps.serviceAccount", "name of one that exists")),
     ("setup.serviceAccount.create", False, ("setup.serviceAccount", "name of one that exists")),
     ("metrics.prometheusRule.disabled", ["Nonsense"], ("/metrics/prometheusRule/disabled/0", "value must be one of")),
+    ("metrics.pushgateway.url", "pushgateway:9091", ("/metrics/pushgateway/url", "does not match pattern")),
+    ("metrics.otlp.url", "http://ann:secret@collector:4318", ("/metrics/otlp/url", "does not match pattern")),
+    ("metrics.prometheusRule.runbookUrl", "docs/a.md", ("/prometheusRule/runbookUrl", "does not match pattern")),
+    ("settings.monitoring.job", "mine", ("/settings/monitoring", "additional properties 'job' not allowed")),
     ("metrics.serviceMonitor.interval", "30", ("/metrics/serviceMonitor/interval", "does not match pattern")),
     (
         "",

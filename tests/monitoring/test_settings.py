@@ -1,4 +1,4 @@
-"""Where metrics go is a setting; what cannot be an address, or holds a password that every run would show, is refused."""
+"""Where metrics go is a setting; what is no address, or holds a password that every run would show, is refused."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ import typer
 from rich.console import Console
 from typer.testing import CliRunner
 
-from cryptosentinel.alerting import RULES
+from cryptosentinel.alerting import RULES, Facts, watch
 from cryptosentinel.bundle import Bundle
 from cryptosentinel.config import Settings
 from cryptosentinel.errors import UserInputError
@@ -26,9 +26,10 @@ from cryptosentinel.monitoring import read_status, show
 from cryptosentinel.monitoring.status import ABOUT
 from cryptosentinel.predicting import BundlePredictor, predict
 from cryptosentinel.storage import RunLog, open_run_log
+from cryptosentinel.storage.files import Files
+from cryptosentinel.storage.hopsworks.outbox import RowOutbox
 from cryptosentinel.workspace import CURRENT, Workspace, open_workspace, remember
 from pipelines.status import NOTHING_YET, newest_runs, status
-from tests.alerting.builders import receiving
 from tests.builders import FIVE, add_bars
 from tests.hopsworks.builders import NEAR, SECRET
 from tests.kubeflow.builders import schedule, wanted
@@ -206,26 +207,25 @@ class TestWhatIsWrong:
         assert problems(workspace) == ["drift"]  # the market may be wild
         assert "warning since" in text(workspace)
 
-    def test_somebody_who_is_not_told(self, tmp_path: Path) -> None:
-        with receiving() as receiver:
-            receiver.answer = 500
-            settings = watched(tmp_path, alerts__webhook_url=receiver.url, alerts__volatility=0.001)
-            workspace = running(settings)  # whose first steps were an hour ago
-        assert problems(workspace) == ["alerts"]
-        assert "webhook was not told of alerts: " in text(workspace)
-        assert "1 events wait" in " ".join(text(workspace).split())
+    def test_somebody_who_is_not_told(self, workspace: Workspace, tmp_path: Path) -> None:
+        told = open_workspace(watched(tmp_path, alerts__webhook_url="http://nobody.test"))
+        watch(told.storage, Facts(volatility=2.0), told.settings, now=now() - 60 * MINUTE)
+        assert problems(told) == ["alerts"]
+        assert "webhook was not told of alerts: nobody has tried" in text(told)
+        assert "told: webhook; 1 event waits" in text(told)
+        assert problems(workspace) == []  # where it is not to be told any more, it waits for nothing
 
-    def test_features_that_wait_for_hopsworks(self, tmp_path: Path) -> None:
-        away = {**NEAR, "hopsworks.host": "127.0.0.1", "hopsworks.port": int(nobody().rpartition(":")[2])}
-        given = {name.replace(".", "__"): value for name, value in away.items()}
-        settings = watched(tmp_path, storage__backend="hopsworks", hopsworks__timeout_s=1, **given)
-        workspace = running(settings, bars=12)
-        assert problems(workspace) == []
-        assert "writes wait for it, since" in text(workspace)
-        assert SECRET not in text(workspace)
-        late = settings.model_copy(update={"alerts": settings.alerts.model_copy(update={"feature_store_lag_s": 1e-6})})
-        found = read_status(open_workspace(late))
-        assert [problem.about for problem in found.problems] == ["hopsworks"]
+    def test_features_that_wait_for_hopsworks(self, workspace: Workspace, tmp_path: Path) -> None:
+        given = {name.replace(".", "__"): value for name, value in NEAR.items()}
+        behind = watched(tmp_path, storage__backend="hopsworks", **given)
+        assert "has every row of features" in text(open_workspace(behind))
+        rows = workspace.storage.features.read_features("bitcoin", workspace.spec.hash)
+        RowOutbox(Files(workspace.storage.uri, {}), "crypto_features-1").put(rows)
+        assert problems(open_workspace(behind)) == []
+        assert "1 write waits for it, since" in text(open_workspace(behind))
+        assert SECRET not in text(open_workspace(behind))
+        late = watched(tmp_path, storage__backend="hopsworks", alerts__feature_store_lag_s=1e-6, **given)
+        assert problems(open_workspace(late)) == ["hopsworks"]
 
 
 def test_every_rule_but_those_of_the_market_is_about_a_part() -> None:
