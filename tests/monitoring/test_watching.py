@@ -246,11 +246,12 @@ class TestFigures:
             assert metric.help.endswith(".")
 
 
+@pytest.mark.parametrize("error", [CryptoSentinelError("The table is damaged."), KeyError("The table is damaged.")])
 def test_figures_that_cannot_be_read_do_not_keep_a_run_from_being_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, error: Exception, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def broken(*args: object, **more: object) -> object:
-        raise CryptoSentinelError("The table is damaged.")
+        raise error
 
     monkeypatch.setattr("cryptosentinel.monitoring.figures.recent_forecasts", broken)
     with gateway() as there:
