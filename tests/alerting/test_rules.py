@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from math import isnan
@@ -57,9 +58,14 @@ class TestTheTable:
         assert all(rule.remedy.endswith(".") for rule in RULES)
         assert remedy_of("of another release") == ""
 
-    def test_every_kind_has_its_entry_in_the_manual(self) -> None:
+    def test_every_kind_has_its_entry_and_its_heading_in_the_manual(self) -> None:
         manual = (Path(__file__).resolve().parents[2] / "docs" / "operations.md").read_text(encoding="utf-8")
-        assert [rule.kind for rule in RULES if f"`{rule.kind}`" not in manual] == []
+        headings = re.findall(r"^#+ (.+)$", manual, re.MULTILINE)
+        assert [rule.kind for rule in RULES if f"[`{rule.kind}`](#{rule.kind})" not in manual] == []
+        assert [rule.kind for rule in RULES if rule.kind not in headings] == []
+        # As GitHub names them.
+        anchors = {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
+        assert set(re.findall(r"\]\(#([^)]+)\)", manual)) - anchors == set()
 
     def test_the_default_limits_are_those_people_are_told(self) -> None:
         told = {"price_move_24h": 0.05, "volatility": 0.5, "forecast_deviation": 0.03, "drawdown": 0.10}

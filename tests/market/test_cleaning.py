@@ -317,7 +317,7 @@ def wild_bars(draw: st.DrawFn) -> pd.DataFrame:
 SOON = T0 + 36 * FIVE.delta
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(wild_bars())
 def test_what_comes_out_is_clean(given_bars: pd.DataFrame) -> None:
     bars, report = cleaned(given_bars, SOON)
@@ -339,7 +339,7 @@ def test_what_comes_out_is_clean(given_bars: pd.DataFrame) -> None:
     assert [(gap.after, gap.before) for gap in report.gaps] == gaps
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(wild_bars())
 def test_cleaning_twice_is_cleaning_once(given_bars: pd.DataFrame) -> None:
     once = cleaned(given_bars, SOON)[0]
@@ -348,7 +348,7 @@ def test_cleaning_twice_is_cleaning_once(given_bars: pd.DataFrame) -> None:
     assert report.counts == {}
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(wild_bars(), st.randoms(use_true_random=False))
 def test_the_order_in_which_bars_come_does_not_matter(given_bars: pd.DataFrame, random: object) -> None:
     order = list(range(len(given_bars)))
@@ -356,7 +356,7 @@ def test_the_order_in_which_bars_come_does_not_matter(given_bars: pd.DataFrame, 
     pd.testing.assert_frame_equal(cleaned(given_bars.iloc[order], SOON)[0], cleaned(given_bars, SOON)[0])
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(wild_bars(), st.integers(14, 60))
 def test_later_bars_change_nothing_about_earlier_ones(given_bars: pd.DataFrame, cut: int) -> None:
     bars = pd.concat([BARS[:13], given_bars.assign(timestamp=given_bars["timestamp"] + 13 * FIVE.delta)])

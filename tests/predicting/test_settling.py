@@ -196,7 +196,7 @@ class TestInTheLog:
         assert self.settle(storage, 900)["outcome"].tolist() == ["correct"] * 3 + ["missed"]
 
 
-@hypothesis.settings(max_examples=40)
+@hypothesis.settings(max_examples=25)
 @given(
     made=st.lists(
         st.tuples(st.integers(0, 30), st.sampled_from([99.95, 100.0, 101.0]), st.sampled_from(["up", "down", "flat"])),

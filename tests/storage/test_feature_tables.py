@@ -41,7 +41,7 @@ upserts = st.lists(st.dictionaries(keys, values, min_size=1, max_size=8), min_si
 
 
 @given(upserts)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_any_sequence_of_upserts_equals_a_dict(tmp_path_factory, sequence):
     folder = tmp_path_factory.mktemp("store")
     store, model = DeltaFeatureStore(str(folder)), {}
