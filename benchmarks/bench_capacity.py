@@ -141,7 +141,7 @@ def watched(line: list[str], pipeline: str) -> None:
         for child in root.children(recursive=True):
             try:
                 command = child.cmdline()
-                if "--function_to_execute" in command:
+                if "--function_to_execute" in command and "python" in Path(command[0]).name:  # not the shell before it
                     step = command[command.index("--function_to_execute") + 1]
                     used[step, child.pid] = sum(child.cpu_times()[:2])
                     peak[step] = max(peak[step], child.memory_info().rss)

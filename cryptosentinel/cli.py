@@ -120,7 +120,13 @@ def model(
     if as_json:
         manifest = json.loads(bundle.manifest.model_dump_json())
         history = [
-            {"version": v.version, "registered_at": v.registered_at.isoformat(), "verdict": v.verdict} for v in versions
+            {
+                "version": v.version,
+                "registered_at": v.registered_at.isoformat(),
+                "verdict": v.verdict,
+                "pruned_at": v.pruned_at.isoformat() if v.pruned_at else None,
+            }
+            for v in versions
         ]
         print_json({"champion": champion.version, "uri": champion.uri, "manifest": manifest, "versions": history})
         return
@@ -131,7 +137,7 @@ def model(
     for column in ("version", "registered (UTC)", "verdict"):
         table.add_column(column, overflow="fold")
     for version in versions[-10:]:
-        mark = " (champion)" if version.version == champion.version else ""
+        mark = " (champion)" if version.version == champion.version else " (pruned)" if version.pruned_at else ""
         table.add_row(f"{version.version}{mark}", f"{version.registered_at:%Y-%m-%d %H:%M}", escape(version.verdict))
     out.print(table)
 

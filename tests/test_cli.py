@@ -179,6 +179,15 @@ class TestModel:
         assert "skill [bold] against" in after.out
         assert max(map(len, after.out.splitlines())) <= 80
 
+    def test_of_a_pruned_version_it_is_said_that_it_was(self, own: Path) -> None:
+        workspace = open_workspace(settings_of(home=str(own), market__source="simulated:3"))
+        bundle = make_tiny_bundle(own / "made", workspace.spec).path
+        registry = workspace.storage.registry
+        registry.prune(registry.register(bundle, metrics={}, verdict="refused").version)
+        assert "1 (pruned)" in run("model", "--home", own).out
+        versions = run("model", "--home", own, "--json").json["versions"]
+        assert [version["pruned_at"] is None for version in versions] == [True, False]
+
     def test_json_has_the_manifest_and_the_versions(self, filled: Path) -> None:
         answer = run("model", "--home", filled, "--json").json
         assert answer["champion"] == 0
