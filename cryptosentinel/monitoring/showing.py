@@ -106,7 +106,8 @@ def _drift(status: Status) -> str:
     if status.drift_checked_at is None:
         return "not checked yet"
     if status.drift_score is None:
-        return f"no score yet: the report of the drift step says why, at {_moment(status.drift_checked_at, status.as_of)}"
+        checked = _moment(status.drift_checked_at, status.as_of)
+        return f"no score yet: the report of the drift step says why, at {checked}"
     score = f"{status.drift_score:.0%} of the features drifted (limit {status.drift_threshold:.0%})"
     return f"{score}, checked {_moment(status.drift_checked_at, status.as_of)}"
 
