@@ -12,7 +12,10 @@ import streamlit as st
 from dashboard import shell
 
 st.set_page_config("CryptoSentinel", page_icon=str(Path(__file__).with_name("icon.svg")), layout="wide")
-page = st.navigation([st.Page("pages/home.py", title="Home", icon=":material/home:", default=True)])
+page = st.navigation(
+    [st.Page("pages/home.py", title="Home", icon=":material/home:", default=True)],
+    position="top",  # a chart wants the whole width
+)
 
 
 @st.fragment(run_every=shell.REFRESH_S)
@@ -22,5 +25,8 @@ def header() -> None:
     shell.header()
 
 
-header()
+with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
+    with st.container(width="content"):
+        header()
+    shell.choose_zone()
 shell.explained(page.run)()

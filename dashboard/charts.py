@@ -14,6 +14,7 @@ import plotly.graph_objects as go
 
 from cryptosentinel.market.bars import Interval
 from dashboard.text import decimals, price
+from dashboard.zone import UTC_ZONE, Zone
 
 UP, DOWN, FORECAST, QUIET = "#2a86d1", "#d9751c", "#9a6bdc", "#8a929e"
 FILL_80, FILL_95, FILL_PAST = "rgba(154,107,220,.32)", "rgba(154,107,220,.15)", "rgba(138,146,158,.17)"
@@ -33,6 +34,7 @@ def price_chart(
     interval: Interval,
     hours: float,
     currency: str,
+    zone: Zone = UTC_ZONE,
     *,
     expired: bool = False,
 ) -> go.Figure:
@@ -47,9 +49,14 @@ def price_chart(
         interval: of the bars, for what counts as a gap.
         hours: shown before the newest close.
         currency: of the prices, as `market.currency`.
+        zone: of the time axis, by its offset at the newest bar: a change of clocks neither folds nor tears it.
         expired: the newest forecast's target has passed by the clock, so that its fan is grey.
     """
-    figure = _figure(height=460)
+    at = bars["timestamp"].iloc[-1]
+    offset, label = zone.offset(at), zone.label(at)
+    utc = bars["timestamp"].dt.strftime("%H:%M UTC") if offset else None
+    bars, forecasts = _shifted(bars, offset), _shifted(forecasts, offset)
+    figure = _figure(height=460, zone=label)
     closed_at = bars["timestamp"].iloc[-1] + interval.delta
     start = closed_at - pd.Timedelta(hours=hours)
     newest = forecasts.iloc[-1] if len(forecasts) and forecasts["target_at"].iloc[-1] > closed_at else None
@@ -71,6 +78,7 @@ def price_chart(
         x=_naive(bars["timestamp"]),
         **{side: bars[side] for side in ("open", "high", "low", "close")},
         name="price",
+        text=utc,
         legendrank=1,
         # A bar ends with its close, where the forecasts begin and are settled; so it stands between its times.
         xperiod=1000 * interval.seconds,
@@ -88,14 +96,19 @@ def price_chart(
     return figure
 
 
-def error_chart(forecasts: pd.DataFrame, interval: Interval) -> go.Figure:
+def error_chart(forecasts: pd.DataFrame, interval: Interval, zone: Zone = UTC_ZONE) -> go.Figure:
     """How far actual prices lay from their forecasts, in percent of the forecast, against the bands that they had.
 
     Args:
         forecasts: rows of the forecast log whose actual price is known, by `made_at`, at least one.
         interval: of the bars, for what counts as a gap.
+        zone: as `price_chart`'s.
     """
-    figure = _figure(height=320)
+    at = forecasts["target_at"].iloc[-1]
+    offset, label = zone.offset(at), zone.label(at)
+    figure = _figure(height=320, zone=label)
+    utc = forecasts["target_at"].dt.strftime(" (%H:%M UTC)" if offset else "")
+    forecasts = _shifted(forecasts, offset).assign(utc=utc)
     centre = forecasts["predicted_price"]
 
     def off(values: pd.Series) -> pd.Series:
@@ -110,18 +123,25 @@ def error_chart(forecasts: pd.DataFrame, interval: Interval) -> go.Figure:
         figure.add_scatter(
             x=_naive(forecasts.loc[rows, "target_at"]),
             y=off(forecasts["actual_price"])[rows],
-            customdata=forecasts.loc[rows, ["actual_price", "predicted_price"]],
+            customdata=forecasts.loc[rows, ["actual_price", "predicted_price", "utc"]],
             mode="markers",
             name=outcome,
             marker={"symbol": symbol, "color": colour, "size": 7, "line": {"color": colour, "width": 1.5}},
-            hovertemplate=f"%{{y:+.2f}}%: %{{customdata[0]:{digits}}}, forecast %{{customdata[1]:{digits}}}",
+            hovertemplate=f"%{{y:+.2f}}%: %{{customdata[0]:{digits}}}, forecast %{{customdata[1]:{digits}}}"
+            "%{customdata[2]}",
         )
     figure.add_hline(y=0, line={"color": FORECAST, "width": 1, "dash": "dot"})
     figure.update_yaxes(ticksuffix="%", tickformat="+.2~f", title="actual - forecast")
     return figure
 
 
-def _figure(height: int) -> go.Figure:
+def _shifted(rows: pd.DataFrame, offset: timedelta) -> pd.DataFrame:
+    """With times that read in UTC as the clock does there: Plotly knows no zones."""
+    times = [name for name in ("timestamp", "made_at", "target_at") if name in rows]
+    return rows.assign(**{name: rows[name] + offset for name in times})
+
+
+def _figure(height: int, zone: str) -> go.Figure:
     figure = go.Figure()
     figure.update_layout(
         height=height,
@@ -130,7 +150,7 @@ def _figure(height: int) -> go.Figure:
         dragmode=False,
         legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
     )
-    figure.update_xaxes(showgrid=False, hoverformat="%d %b %H:%M UTC", title="UTC")
+    figure.update_xaxes(showgrid=False, hoverformat=f"%d %b %H:%M {zone}", title=zone)
     figure.update_yaxes(side="right", tickformat=",~f", automargin=True)
     return figure
 

@@ -182,13 +182,13 @@ def _data_end(model: RegisteredModel | None) -> datetime | None:
 def forecast_table(forecasts: pd.DataFrame, count: int) -> pd.DataFrame:
     """The newest forecasts as a table for people, newest first.
 
-    Columns: `For (UTC)`, `Direction`, `Outcome`, `Forecast`, `Actual`, `Actual - forecast`, `80% from`, `80% to`,
-    `P(rise)` in percent, `Price then` (when it was made), `Made (UTC)`, `Model`, `Bundle`.
+    Columns: `For`, `Direction`, `Outcome`, `Forecast`, `Actual`, `Actual - forecast`, `80% from`, `80% to`,
+    `P(rise)` in percent, `Price then` (when it was made), `Made`, `Model`, `Bundle`.
     """
     rows = forecasts.iloc[::-1].head(count)
     return pd.DataFrame(
         {
-            "For (UTC)": rows["target_at"],
+            "For": rows["target_at"],
             "Direction": rows["direction"].map(DIRECTIONS),
             "Outcome": rows["outcome"].map(OUTCOMES).fillna(PENDING),
             "Forecast": rows["predicted_price"],
@@ -198,7 +198,7 @@ def forecast_table(forecasts: pd.DataFrame, count: int) -> pd.DataFrame:
             "80% to": rows["upper_80"],
             "P(rise)": 100 * rows["p_up"],
             "Price then": rows["price"],
-            "Made (UTC)": rows["made_at"],
+            "Made": rows["made_at"],
             "Model": rows["champion"].map(name),
             "Bundle": rows["bundle_version"],
         }

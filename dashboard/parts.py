@@ -13,7 +13,8 @@ from cryptosentinel.bundle import FLAT
 from cryptosentinel.predicting import ENOUGH_OUTCOMES, NO_BETTER_THAN_A_COIN, REGIME_WORDS, evidence, is_coin, made_by
 from dashboard import text
 from dashboard.data import Home, Record
-from dashboard.text import OUTCOMES, clock, name, plain, share
+from dashboard.text import OUTCOMES, name, plain, share
+from dashboard.zone import UTC_ZONE, Zone
 
 Tone = Literal["blue", "orange", "off"]
 
@@ -33,20 +34,21 @@ def aside(sentence: str) -> None:
     st.markdown(f":small[:gray[{sentence}]]")
 
 
-def alerts(rows: pd.DataFrame, now: datetime) -> None:
+def alerts(rows: pd.DataFrame, now: datetime, zone: Zone) -> None:
     """Open alerts, one below the other."""
     for alert in rows.itertuples():
         critical = alert.severity == "critical"
         (st.error if critical else st.warning)(
-            f"**{plain(name(alert.severity))}** since {clock(alert.raised_at, now)} UTC: "
+            f"**{plain(name(alert.severity))}** since {zone.told(alert.raised_at, now)}: "
             f"{plain(alert.message or alert.kind)}",
             icon=":material/error:" if critical else ":material/notifications:",
         )
 
 
-def forecast(home: Home, forecast: pd.Series) -> None:
+def forecast(home: Home, forecast: pd.Series, zone: Zone) -> None:
     """The newest forecast in cards: grey once its time is past."""
-    target, made = clock(forecast["target_at"], home.now), clock(forecast["made_at"], home.now)
+    target, made = zone.told(forecast["target_at"], home.now), zone.clock(forecast["made_at"], home.now)
+    target_utc, made_utc = (UTC_ZONE.told(forecast[name], home.now) for name in ("target_at", "made_at"))
     predicted, move = forecast["predicted_price"], forecast["predicted_price"] / forecast["price"] - 1
 
     def shown(value: str) -> str:
@@ -56,32 +58,32 @@ def forecast(home: Home, forecast: pd.Series) -> None:
     way = f"{text.arrow(move)} {text.change(move)}" if move else f"{text.arrow(0)} stays"
     at = f", made {made} at {text.price(forecast['price'])}" if home.moved_on else "" if move else " where it is"
     card(
-        f"Forecast was for {target} UTC, past" if home.expired else f"Forecast for {target} UTC",
+        f"Forecast was for {target}, past" if home.expired else f"Forecast for {target}",
         shown(text.price(predicted)),
         way + at,
         colour,
-        explained="The change is from the price when the forecast was made.",
+        explained=f"For {target_utc}. The change is from the price when the forecast was made, {made_utc}.",
     )
     lower, upper = forecast["lower_80"], forecast["upper_80"]
     card(
         "Likely range, 80%",
         shown(text.spread(lower, upper, predicted)),
         f"{text.price(lower)} to {text.price(upper)}",
-        explained=f"The price at {target} UTC should be inside in 80 of 100 such forecasts.",
+        explained=f"The price at {target_utc} should be inside in 80 of 100 such forecasts.",
     )
     sure = "" if forecast["direction"] == FLAT else f", {text.odds(forecast['confidence'])} sure"
     card(
         "Chance of a rise",
         shown(text.odds(forecast["p_up"])),
         NO_BETTER_THAN_A_COIN if is_coin(forecast) else text.DIRECTIONS[forecast["direction"]] + sure,
-        explained=f"The probability that the price at {target} UTC is above that of {made} UTC, when the forecast was "
+        explained=f"The probability that the price at {target_utc} is above that of {made_utc}, when the forecast was "
         "made. Sure: the probability that the direction called is right. Within half a point of 50% that is no better "
         f"than a coin, whatever is logged: here {text.DIRECTIONS[forecast['direction']]}.",
     )
     card(
         "Market regime",
         shown(plain(name(forecast["regime"]))),
-        f"{REGIME_WORDS.get(forecast['regime'], 'not known')}, at {made} UTC",
+        f"{REGIME_WORDS.get(forecast['regime'], 'not known')}, at {made}",
         explained="; ".join(f"{name(regime)}: {words}" for regime, words in REGIME_WORDS.items()) + ".",
     )
     learnt = home.learnt_to
@@ -95,7 +97,7 @@ def forecast(home: Home, forecast: pd.Series) -> None:
     )
 
 
-def models(home: Home) -> None:
+def models(home: Home, zone: Zone) -> None:
     """What made the newest forecast, and what became of the last training, a sentence each."""
     sentences = []
     if home.forecast is not None:
@@ -103,7 +105,7 @@ def models(home: Home) -> None:
         sentences.append(f"{said[0].upper()}{said[1:]}.")
     if home.trained is not None:
         reason = re.sub(r" \([^()]*\)", "", home.trained.verdict).split("; ")[0]  # the first, without its figures
-        when = "" if home.recorded else f", {clock(home.trained.registered_at, home.now)} UTC"
+        when = "" if home.recorded else f", {zone.told(home.trained.registered_at, home.now)}"
         sentences.append(f"Last training{when}: version {home.trained.version} {reason}.")
     if sentences:
         aside(plain(" ".join(sentences)))
@@ -148,10 +150,10 @@ def record(figures: Record, flat_move: float) -> None:
     aside(f"{outcomes}.{basis}" + (no_call if counts["incorrect"] and not figures.called else ""))
 
 
-def forecasts(table: pd.DataFrame, decimals: int) -> None:
-    """The rows of `data.forecast_table`; times in UTC."""
+def forecasts(table: pd.DataFrame, decimals: int, zone: Zone) -> None:
+    """The rows of `data.forecast_table`."""
     price = st.column_config.NumberColumn(format="accounting" if decimals == 2 else f"%.{decimals}f")
-    time = st.column_config.DatetimeColumn(format="MMM D, HH:mm", timezone="UTC")
+    time = st.column_config.DatetimeColumn(format="MMM D, HH:mm", timezone=zone.name)
     st.dataframe(
         table,
         hide_index=True,
@@ -159,9 +161,9 @@ def forecasts(table: pd.DataFrame, decimals: int) -> None:
         placeholder="",
         column_config={
             **dict.fromkeys(("Forecast", "Actual", "80% from", "80% to", "Price then"), price),
-            **dict.fromkeys(("For (UTC)", "Made (UTC)"), time),
+            **dict.fromkeys(("For", "Made"), time),
             "Actual - forecast": st.column_config.NumberColumn(format=f"%+.{decimals}f"),
             "P(rise)": st.column_config.NumberColumn(format="%.1f%%", help="Probability of a rise, when it was made"),
         },
-        alt="The latest forecasts and their outcomes; times in UTC",
+        alt=f"The latest forecasts and their outcomes; times in {zone.name}",
     )

@@ -16,9 +16,11 @@ from cryptosentinel.errors import CryptoSentinelError, StorageError, UserInputEr
 from cryptosentinel.workspace import Workspace
 from dashboard.data import Home, is_recorded, open_market, read_home
 from dashboard.text import name, plain
+from dashboard.zone import CHOICES, Zone
 
 # How often live parts look for something new. A read is shared by all viewers for as long.
 REFRESH_S = 15
+_ZONE = "zone"
 
 logger = logging.getLogger("cryptosentinel.dashboard")
 
@@ -70,6 +72,26 @@ def header() -> None:
                 color="violet",
                 help="Its time stands still at the close of its newest bar.",
             )
+
+
+def choose_zone() -> None:
+    """The zone that times are shown in; the link to a page keeps it."""
+    own = st.context.timezone or "UTC"
+    st.selectbox(
+        "Times in",
+        CHOICES,
+        index=None,
+        placeholder=own.rpartition("/")[2].replace("_", " "),
+        key=_ZONE,
+        bind="query-params",
+        width=170,
+        help=f"Without a choice times are in your own zone, {plain(own)}. UTC is shown on hover.",
+    )
+
+
+def zone() -> Zone:
+    """The zone that was chosen, else the viewer's own."""
+    return Zone.of(st.session_state.get(_ZONE), st.context.timezone)
 
 
 def explained(part: Callable[[], None]) -> Callable[[], None]:

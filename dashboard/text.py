@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 DIRECTIONS = {"up": "▲ up", "down": "▼ down", "flat": "■ no call"}
 OUTCOMES = {"correct": "● correct", "incorrect": "✕ incorrect", "flat": "▬ flat", "missed": "? missed"}
@@ -70,8 +70,3 @@ def duration(length: timedelta) -> str:
         if seconds >= (2 * size if unit == "days" else size):
             return f"{seconds // size} {unit}"
     return f"{seconds} s"
-
-
-def clock(time: datetime, now: datetime) -> str:
-    """A time of day in UTC, with the date where it is another day than `now`'s."""
-    return f"{time:%H:%M}" if time.date() == now.date() else f"{time:%Y-%m-%d %H:%M}"

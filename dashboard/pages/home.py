@@ -26,7 +26,7 @@ def live() -> None:
     with st.container(horizontal=True, gap="small"):
         _price(home)
         _forecast(home)
-    parts.models(home)
+    parts.models(home, shell.zone())
     hours = _chart(home)
     if len(home.forecasts):
         _past(home, hours)
@@ -36,12 +36,13 @@ def _when(pipeline: str) -> str:
     workspace = shell.market()
     if is_recorded(workspace):
         return "when the recording is replayed"
-    return f"at {next_run(workspace.settings.schedules, pipeline, datetime.now(UTC)):%H:%M} UTC"
+    now = datetime.now(UTC)
+    return f"at {shell.zone().told(next_run(workspace.settings.schedules, pipeline, now), now)}"
 
 
 def _state(home: Home) -> None:
     """How old the data is, the open alerts, and what does not go on."""
-    closed = f"{text.clock(home.quote.at, home.clock)} UTC"
+    closed = shell.zone().told(home.quote.at, home.clock)
     with st.container(horizontal=True, gap="small"):
         if home.recorded:
             st.badge(f"Ends at {closed}", icon=":material/schedule:", color="gray")
@@ -63,11 +64,11 @@ def _state(home: Home) -> None:
         )
     if home.expired:
         st.warning(
-            f"The newest forecast was for {text.clock(home.forecast['target_at'], home.clock)} UTC, which is past. The "
-            f"inference pipeline runs again {_when('inference')}.",
+            f"The newest forecast was for {shell.zone().told(home.forecast['target_at'], home.clock)}, which is past. "
+            f"The inference pipeline runs again {_when('inference')}.",
             icon=":material/warning:",
         )
-    parts.alerts(home.alerts, home.clock)
+    parts.alerts(home.alerts, home.clock, shell.zone())
 
 
 def _price(home: Home) -> None:
@@ -82,7 +83,7 @@ def _price(home: Home) -> None:
 
 def _forecast(home: Home) -> None:
     if home.forecast is not None:
-        parts.forecast(home, home.forecast)
+        parts.forecast(home, home.forecast, shell.zone())
     elif not home.abstained:
         st.info(f"No forecast yet. The inference pipeline makes the first {_when('inference')}.")
 
@@ -101,7 +102,9 @@ def _chart(home: Home) -> int:
             label_visibility="collapsed",
         )
     currency = shell.market().settings.market.currency
-    figure = charts.price_chart(home.bars, home.forecasts, home.interval, hours, currency, expired=home.expired)
+    figure = charts.price_chart(
+        home.bars, home.forecasts, home.interval, hours, currency, shell.zone(), expired=home.expired
+    )
     st.plotly_chart(figure, key="price", config=charts.CONFIG, alt="Candlesticks of the price, and the forecast")
     return hours
 
@@ -114,14 +117,14 @@ def _past(home: Home, hours: int) -> None:
         if recent.empty:
             parts.aside("No forecast for these hours has been settled yet.")
         else:
-            figure = charts.error_chart(recent, home.interval)
+            figure = charts.error_chart(recent, home.interval, shell.zone())
             st.plotly_chart(figure, key="errors", config=charts.CONFIG, alt="Errors of past forecasts and their bands")
     with right:
         # What is read is that of `RECORD_WINDOW`; a young market has less.
         st.header(f"Record of the last {text.duration(home.now - home.forecasts['made_at'].iloc[0])}", anchor=False)
         parts.record(Record.of(home.forecasts), home.limits.flat_move)
     st.header("Latest forecasts", anchor=False)
-    parts.forecasts(forecast_table(home.forecasts, TABLE_ROWS), text.decimals(home.quote.price))
+    parts.forecasts(forecast_table(home.forecasts, TABLE_ROWS), text.decimals(home.quote.price), shell.zone())
 
 
 live()

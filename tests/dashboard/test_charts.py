@@ -11,6 +11,7 @@ import pytest
 
 from dashboard import charts
 from dashboard.data import Home, read_home, settled
+from dashboard.zone import Zone
 from tests.builders import FIVE
 from tests.dashboard.builders import settings_for, with_forecasts
 
@@ -131,3 +132,20 @@ def test_no_text_of_a_figure_comes_from_data(home: Home) -> None:
     evil = home.forecasts.assign(champion="<b>x</b>", regime="<b>x</b>", forecast_id="<b>x</b>")
     assert "<b>" not in price_chart(home, forecasts=evil).to_json()
     assert "<b>" not in charts.error_chart(settled(evil), FIVE).to_json()
+
+
+def test_times_are_those_of_the_zone_and_hovering_tells_utc(home: Home) -> None:
+    zone = Zone.of("GMT+5", None)
+    here, utc = price_chart(home, zone=zone), price_chart(home)
+    candles, candles_utc = trace(here, "price"), trace(utc, "price")
+    assert [x - y for x, y in zip(candles.x, candles_utc.x, strict=True)] == [timedelta(hours=5)] * len(candles.x)
+    assert candles.text[-1] == "11:55 UTC"
+    assert candles_utc.text is None  # nothing to add
+    for name in ("forecast", "past forecast", "80% band"):
+        moved = [x - y for x, y in zip(trace(here, name).x, trace(utc, name).x, strict=True) if x is not None]
+        assert set(moved) == {timedelta(hours=5)}
+    assert here.layout.xaxis.title.text == "GMT+5"
+    errors = charts.error_chart(settled(home.forecasts), FIVE, zone)
+    assert {row[2] for row in trace(errors, "correct").customdata} <= {
+        f" ({at:%H:%M} UTC)" for at in home.forecasts["target_at"]
+    }

@@ -199,8 +199,8 @@ def test_the_table_begins_with_the_newest_forecast_and_says_what_became_of_each(
     forecasts = read(workspace).forecasts
     table = forecast_table(forecasts, 20)
     assert len(table) == 20
-    assert table["Made (UTC)"].is_monotonic_decreasing
-    assert table["Made (UTC)"].iloc[0] == forecasts["made_at"].iloc[-1]
+    assert table["Made"].is_monotonic_decreasing
+    assert table["Made"].iloc[0] == forecasts["made_at"].iloc[-1]
     assert set(table["Outcome"].iloc[:6]) == {"… pending"}
     assert table["Actual"].iloc[:6].isna().all()
     assert set(table["Outcome"].iloc[6:]) <= {"● correct", "✕ incorrect", "▬ flat"}

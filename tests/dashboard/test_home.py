@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 import shutil
@@ -284,3 +285,15 @@ def test_a_fault_of_our_own_is_explained_too(show, settings: Settings, caplog, m
 def test_no_page_is_longer_than_can_be_read_at_once() -> None:
     for page in (APP.parent / "pages").glob("*.py"):
         assert len(page.read_text().splitlines()) <= 150, page.name
+
+
+def test_times_are_those_of_the_zone_that_a_link_names(show, settings: Settings) -> None:
+    with_forecasts(settings, now())
+    page = show(zone="GMT+5")
+    (target,) = [label for label in cards(page) if label.startswith("Forecast for")]
+    assert target.endswith(" GMT+5")
+    assert not [line for line in said(page).splitlines() if "UTC" in line]
+    assert re.search(r"For [\d :-]+ UTC\.", next(m.help for m in page.metric if m.label == target))
+    (chart,) = [json.loads(each.proto.spec)["layout"]["xaxis"] for each in page.get("plotly_chart")][:1]
+    assert chart["title"]["text"] == "GMT+5"
+    assert page.selectbox[0].value == "GMT+5"

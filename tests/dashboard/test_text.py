@@ -59,11 +59,6 @@ def test_a_duration_is_told_in_its_largest_unit(seconds: int, written: str) -> N
     assert text.duration(timedelta(seconds=seconds)) == written
 
 
-def test_a_time_of_another_day_has_its_date() -> None:
-    assert text.clock(NOW - timedelta(hours=2), NOW) == "10:00"
-    assert text.clock(NOW - timedelta(hours=13), NOW) == "2025-01-05 23:00"
-
-
 def test_directions_and_outcomes_differ_by_their_sign() -> None:
     for words in (text.DIRECTIONS, {**text.OUTCOMES, "pending": text.PENDING}):
         assert len({word[0] for word in words.values()}) == len(words)
