@@ -105,11 +105,11 @@ def _share(share: Share) -> str:
 def _drift(status: Status) -> str:
     if status.drift_checked_at is None:
         return "not checked yet"
+    checked = _moment(status.drift_checked_at, status.as_of)
     if status.drift_score is None:
-        checked = _moment(status.drift_checked_at, status.as_of)
-        return f"no score yet: the report of the drift step says why, at {checked}"
+        return f"no score yet, as the report of the drift step says (checked {checked})"
     score = f"{status.drift_score:.0%} of the features drifted (limit {status.drift_threshold:.0%})"
-    return f"{score}, checked {_moment(status.drift_checked_at, status.as_of)}"
+    return f"{score}, checked {checked}"
 
 
 def _alerts(status: Status) -> Iterator[str]:
