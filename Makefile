@@ -40,7 +40,7 @@ count = grep -c '==' $(1)
 tag = $(strip $(REGISTRY))/$$image:$(strip $(TAG))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-drift environment drift-environment run doctor test test-drift lint format bench bench-serving compile lock \
+.PHONY: help setup setup-drift environment drift-environment run doctor test chaos test-drift lint format bench bench-serving compile lock \
         clean images test-images chart chart-docs chart-scan kind-up kind-status kind-logs \
         kind-down e2e
 
@@ -62,6 +62,10 @@ setup-drift: setup ## Make .venv-drift with alibi-detect, which then looks for d
 ##@ Develop
 test: setup ## Run the tests; ARGS="-k config" picks some
 	@env -u PYTHONDONTWRITEBYTECODE $(ONE_THREAD) $(BIN)/pytest -n 3 --dist loadscope --no-loadscope-reorder --durations 10 $(ARGS)
+
+chaos: setup ## Break all that can break, and hold the invariants against what is left; ARGS="-k source" picks some
+	@in=; ! unshare -rm true 2>/dev/null || in="unshare -rm"; \
+	$(ONE_THREAD) $$in $(BIN)/pytest tests/chaos -m "chaos or not chaos" -n 2 --dist worksteal $(ARGS)
 
 test-drift: setup-drift ## Run the tests of alibi-detect's environment
 	@$(ONE_THREAD) CRYPTOSENTINEL_TEST_DRIFT=$(DRIFT_VENV)/bin/python $(BIN)/pytest tests/drift/environment tests/conformance/test_detectors.py $(ARGS)
