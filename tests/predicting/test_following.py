@@ -36,6 +36,7 @@ from cryptosentinel.workspace import Workspace, open_workspace
 from pipelines.retraining import train_when_asked
 from tests.builders import add_bars, at, make_random_bars, settings_of
 from tests.drift.concept_builders import NOW, SOUND, SPEC, SPOILT, market, register, spoil
+from tests.test_cli import run
 
 FOLLOWS = {"drift__concept__follows": "retrain,widen,random_walk"}
 LATER = NOW + timedelta(minutes=5)
@@ -163,6 +164,18 @@ class TestFallBack:
         assert back(workspace, now=LATER) == ""
         register(workspace, 0.002)
         assert (back(workspace, now=LATER), champion(workspace)) == ("", 2)
+
+    def test_the_command_says_what_was_called_useless_and_what_followed(self, tmp_path: Path) -> None:
+        workspace = spoilt(tmp_path)
+        step(workspace)
+        back(workspace)
+        ran = run("concept", "--home", tmp_path, "--source", "simulated:3")
+        assert "Version 1 was called useless on 2025-01-07 13:00 UTC" in ran.words
+        assert "the random walk took its place at 01-07 13:00" in ran.words
+        assert "Nothing to say yet: no forecast that version 0 has learnt to make is settled." in ran.words
+        (called,) = run("concept", "--home", tmp_path, "--source", "simulated:3", "--json").json["called_useless"]
+        assert (called["bundle_version"], called["retrained_at"]) == (1, None)
+        assert called["fell_back_at"] == "2025-01-07T13:00:00.000Z"
 
     def test_nothing_happens_where_it_is_not_to_follow_or_nothing_was_called_useless(self, tmp_path: Path) -> None:
         workspace = spoilt(tmp_path / "one", drift__concept__follows="retrain,widen")
