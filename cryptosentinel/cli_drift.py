@@ -61,20 +61,19 @@ def drift(
         return
     sentence = found.sentence()
     style = "yellow" if found.drifted else None
-    out.print(f"{sentence[:1].upper()}{sentence[1:]}.", style=style, highlight=False, soft_wrap=True)
-    out.print(found.advice(), highlight=False, soft_wrap=True)
+    out.print(f"{sentence[:1].upper()}{sentence[1:]}.", style=style, highlight=False)
+    out.print(found.advice(), highlight=False)
     for window in found.windows:
         table = Table(box=None, pad_edge=False, title=f"The last {in_words(window.hours)}: {window.score:.0%}")
         table.title_justify = "left"
         table.add_column("feature")
-        for name in ("drifted", "distance", "p", "corrected", "shift", "weight"):
+        for name in ("drifted", "distance", "p", "shift", "weight"):
             table.add_column(name, justify="right")
         for feature in window.features[:SHOWN]:
             table.add_row(
                 feature.feature,
                 "yes" if feature.drifted else "no",
                 f"{feature.statistic:.3f}",
-                f"{feature.p_value:.4f}",
                 f"{feature.corrected:.4f}",
                 f"{feature.effect:+.2f}",
                 f"{feature.weight:.1%}",
@@ -83,4 +82,4 @@ def drift(
         out.print(table)
     hidden = max(len(window.features) for window in found.windows) - SHOWN
     if hidden > 0:
-        out.print(f"[dim]The {SHOWN} most unlike the baseline a window; --json shows all.[/]")
+        out.print(f"[dim]The {SHOWN} most unlike the baseline a window, p corrected for many; --json shows all.[/]")

@@ -157,9 +157,9 @@ class DriftSettings(Group):
     memory_mb: int = Field(1024, ge=256, description="how much memory alibi-detect may take; SciPy answers then")
     window_hours: float = Field(3.0, gt=0, description="the short window: for what changes at once")
     window_days: float = Field(3.0, gt=0, description="the long window: for a level that moves slowly")
-    false_discovery_rate: float = Field(0.03, gt=0, lt=1, description="of one check of the long window")
+    false_discovery_rate: float = Field(0.015, gt=0, lt=1, description="of one check of the long window")
     short_false_discovery_rate: float = Field(
-        0.01, gt=0, lt=1, description="of the short one, which sees something else 24 times as often"
+        0.007, gt=0, lt=1, description="of the short one, which sees something else 24 times as often"
     )
     least_distance: float = Field(0.1, ge=0, lt=1, description="what moved less has not drifted, however sure")
     threshold: float = Field(0.3, ge=0, le=1, description="share of drifted features, by importance, that is drift")

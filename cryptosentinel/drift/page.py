@@ -108,7 +108,10 @@ def _row(feature: FeatureDrift) -> str:
 
 def _pictures(report: DriftReport) -> str:
     drifted = {each.feature for window in report.windows for each in window.features if each.drifted}
-    order = sorted(report.histograms, key=lambda each: each.feature not in drifted)
+    least: dict[str, float] = {}
+    for each in (each for window in report.windows for each in window.features):
+        least[each.feature] = min(each.corrected, least.get(each.feature, 1.0))
+    order = sorted(report.histograms, key=lambda each: (each.feature not in drifted, least.get(each.feature, 1.0)))
     names = [f"the last {in_words(window.hours)}" for window in report.windows]
     marks = [("the baseline", "var(--base)"), *zip(names, _COLOURS, strict=False)]
     key = "".join(f'<span style="--mark:{colour}">{escape(name)}</span>' for name, colour in marks)

@@ -124,10 +124,10 @@ class DriftReport(_Record):
         """The verdict for people."""
         verdict, window = "drift" if self.drifted else "no drift", self.worst
         drifted = [feature.feature for feature in window.features if feature.drifted]
+        counted = "by importance" if self.weighted else "counted alike"
         said = (
-            f"{verdict}: {window.score:.0%} of the features, {'by importance' if self.weighted else 'all alike'}, look "
-            f"otherwise in the last {in_words(window.hours)} than champion {self.version} was trained on (threshold "
-            f"{self.threshold:.0%})"
+            f"{verdict}: {window.score:.0%} of the features, {counted}, look otherwise in the last "
+            f"{in_words(window.hours)} than champion {self.version} was trained on (threshold {self.threshold:.0%})"
         )
         worst = f", most {', '.join(drifted[:3])}" if drifted else ""
         return f"{said}{worst}; detector {self.detector}{f' ({self.note})' if self.note else ''}"

@@ -64,8 +64,8 @@ def test_both_windows_are_held_against_the_baseline(tmp_path: Path, market: pd.D
     assert report.data_end == market["timestamp"].iloc[-1]
     assert report.reference_rows == len(baseline(storage))
     short, long = report.windows
-    assert (short.hours, short.rows, short.rate) == (3, 9, 0.01)
-    assert (long.hours, long.rows, long.rate) == (72, 216, 0.03)
+    assert (short.hours, short.rows, short.rate) == (3, 9, 0.007)
+    assert (long.hours, long.rows, long.rate) == (72, 216, 0.015)
     assert sorted(each.feature for each in long.features) == sorted(COMPARED)
     # Three hours hold little that is new of what looks back for a day.
     assert {each.feature for each in long.features} - {each.feature for each in short.features} == {
@@ -153,6 +153,11 @@ def test_a_short_baseline_shortens_the_windows(market: pd.DataFrame) -> None:
     rows = features_of(market)
     few = baseline_of(rows.iloc[: 5 * DAY])
     assert [window.length for window in few.windows] == [timedelta(hours=3), timedelta(hours=12)]
+    # A level is taken out where the baseline shows what it says: in the short window alone.
+    assert [window.adjustment.spans for window in few.windows] == [(timedelta(hours=6),), ()]
+    whole = baseline_of(rows.iloc[:-NEW])
+    assert whole.windows[0].adjustment.spans == (timedelta(hours=6), timedelta(hours=24))
+    assert whole.history == timedelta(hours=72)
 
 
 def test_a_window_that_lacks_rows_is_not_judged(market: pd.DataFrame) -> None:

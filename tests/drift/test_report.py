@@ -82,7 +82,7 @@ def test_the_sentence_names_verdict_window_champion_detector_and_the_worst_featu
         "(threshold 30%), most range, rsi_14; detector scipy-ks"
     )
     quiet = report(note="alibi-detect failed: no numpy", weighted=False).sentence()
-    assert quiet.startswith("no drift: 0% of the features, all alike,")
+    assert quiet.startswith("no drift: 0% of the features, counted alike,")
     assert quiet.endswith("detector scipy-ks (alibi-detect failed: no numpy)")
 
 
@@ -126,9 +126,10 @@ def test_the_page_is_whole_and_asks_for_nothing_from_elsewhere() -> None:
 
 
 def test_drifted_features_are_pictured_first() -> None:
-    found = report(0, 0, windows=[window(3, 0), window(72, 1)])
+    found = report(0, 1)
     text = page(found.model_copy(update={"histograms": found.histograms[::-1]}))
     assert text.index("<b>range</b>") < text.index("<b>log_return</b>")
+    assert text.count('<figure class="yes">') == 1
 
 
 def test_where_nothing_was_checked_the_page_says_why() -> None:

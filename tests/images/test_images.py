@@ -10,7 +10,7 @@ import pytest
 from tests.images.containers import RESTRICTED, docker
 
 # `drift` is `pipeline` and the environment of alibi-detect: a node that has the one pulls 0.4 GB for the other.
-MEGABYTES = {"serving": 900, "pipeline": 1300, "dashboard": 700, "drift": 1500}
+MEGABYTES = {"serving": 900, "pipeline": 1300, "dashboard": 700, "drift": 1450}
 
 
 @pytest.fixture(params=MEGABYTES, scope="module")

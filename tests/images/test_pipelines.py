@@ -53,6 +53,7 @@ def settings(folder: Path) -> Settings:
 def run(image, network: str, folder: Path) -> Callable[..., str]:
     """Runs a pipeline, and gives what its steps printed."""
     image("pipeline")
+    image("drift")
 
     def run(name: str, settings: Settings, **more: object) -> str:
         parameters = json.dumps({"settings": settings.public_json(), "as_of": AS_OF} | more)
