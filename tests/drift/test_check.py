@@ -103,9 +103,10 @@ def test_a_market_twice_as_wild_is_found_within_six_hours(market: pd.DataFrame) 
         assert max(scores) > 0.3, scores
 
 
-def test_a_volatility_that_climbs_to_the_double_is_found_within_three_days(market: pd.DataFrame) -> None:
-    rows = features_of(market)
-    known = baseline_of(rows.iloc[:-NEW])
+def test_a_volatility_that_climbs_to_the_double_is_found_within_three_days(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a baseline as long as a training's on 90 days: of 36 days, few stretches of three are apart."""
+    market = stable_bars(78, seed=21, monkeypatch=monkeypatch)
+    known = baseline_of(features_of(market.iloc[: 72 * DAY]))
     at, length = len(market) - 4 * DAY, 3 * DAY
     climb = 2 ** (np.arange(1, length + 1) / length)
     changed = features_of(wilder(market.iloc[: at + length].reset_index(drop=True), at, climb))
