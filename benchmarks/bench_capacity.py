@@ -42,6 +42,7 @@ from cryptosentinel.retention import prune
 from cryptosentinel.storage import open_storage
 from cryptosentinel.storage import registry as registry_module
 from cryptosentinel.workspace import open_workspace
+from serving import start_predictor
 
 HALF_HOUR = timedelta(minutes=30)
 
@@ -106,23 +107,19 @@ def steps(interval: str, window_days: float, assignments: list[str]) -> None:
     with tempfile.TemporaryDirectory() as home:
         print(f"{interval} bars, a window of {window_days:g} days")
         print(f"{'step':<22}{'processor s':>13}{'peak MB':>9}")
-        for pipeline in ("feature", "training", "inference"):
-            line = [
-                sys.executable,
-                "-m",
-                "cryptosentinel.cli",
-                "run",
-                pipeline,
-                "--source",
-                "simulated",
-                "--home",
-                home,
-            ]
-            line += ["--set", f"market.interval={interval}", "--set", f"training.window_days={window_days:g}"]
-            line += [part for text in assignments for part in ("--set", text)]
-            if pipeline == "inference":
-                line += ["--set", "forecast.max_data_age_s=1000000"]
-            watched(line, pipeline)
+        given = [f"market.interval={interval}", f"training.window_days={window_days:g}", "serving.http_port=0"]
+        given += ["serving.grpc_port=0", *assignments]
+        words = [part for text in given for part in ("--set", text)]
+        run = [sys.executable, "-m", "cryptosentinel.cli", "run"]
+        where = ["--source", "simulated", "--home", home, *words]
+        for pipeline in ("feature", "training"):
+            watched([*run, pipeline, *where], pipeline)
+        settings = load_settings(environ={}, overrides=dict(text.split("=", 1) for text in given) | {"home": home})
+        (root,) = (path for path in Path(home).iterdir() if path.is_dir())
+        with start_predictor(settings, store_root=root, market=root.name, log_path=root / "logs" / "predictor.log"):
+            watched([*run, "inference", *where], "inference")
+            (predictor,) = psutil.Process().children()
+            print(f"{'the predictor':<22}{'':13}{predictor.memory_info().rss / 1e6:9.0f}")
         for path in sorted(Path(home).glob("*/store/bundles/v*")):
             print(f"bundle {path.name.partition('-')[0]}: {size_of(path) / 1e6:.1f} MB")
         for path in sorted(Path(home).glob("*/runs/*")):

@@ -17,7 +17,7 @@ from pandas.testing import assert_frame_equal
 from cryptosentinel.bundle import Bundle
 from cryptosentinel.errors import StorageError, StoreFormatError
 from cryptosentinel.predicting import BundlePredictor, predict
-from cryptosentinel.storage import DeltaFeatureStore, DeltaModelRegistry, Storage, delta
+from cryptosentinel.storage import DeltaFeatureStore, DeltaModelRegistry, Storage, delta, files
 from cryptosentinel.storage.backup import BACKUP, Backup, back_up, check_backup, read_backup
 from cryptosentinel.storage.files import Files
 from cryptosentinel.storage.restoring import restore
@@ -100,6 +100,26 @@ def test_only_what_the_newest_version_of_a_table_needs_is_copied(store: Storage,
     assert len(log) <= 6
     parts = [len(list((tmp_path / place / "bars").rglob("part-*.parquet"))) for place in ("backup", "home/store")]
     assert parts[0] < parts[1]
+
+
+def test_a_backup_goes_to_an_object_store_and_comes_back(
+    store: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handler = files.DeltaFileSystemHandler
+    bucket = handler("memory:///backups", {})
+    monkeypatch.setattr(
+        files, "DeltaFileSystemHandler", lambda uri, options: bucket if "://" in uri else handler(uri, options)
+    )
+    to = "memory:///backups"
+    made = back_up(store.uri, to, {}, market="bitcoin-usd-5m", settings={})
+    with pytest.raises(StorageError, match="holds a backup"):
+        back_up(store.uri, to, {}, market="bitcoin-usd-5m", settings={})
+    store.registry.promote(2, expected=1)
+    renewed = back_up(store.uri, to, {}, market="bitcoin-usd-5m", settings={}, replace=True)
+    assert renewed.tables["registry/aliases"] == made.tables["registry/aliases"] + 1
+    assert check_backup(to, {}) == []
+    restore(to, str(tmp_path / "elsewhere" / "store"), {})
+    assert_same(store, open_delta(tmp_path / "elsewhere"), tmp_path)
 
 
 def work_on(workspace: Workspace, stop: threading.Event, begun: threading.Event, number: int = 40) -> None:
