@@ -33,6 +33,7 @@ import pandas as pd
 import psutil
 from deltalake import DeltaTable
 
+from components.upkeep import BATCH
 from cryptosentinel.bundle import Bundle
 from cryptosentinel.config import Settings, StorageSettings, load_settings
 from cryptosentinel.features import featurize
@@ -174,7 +175,7 @@ def registry(days: float, bundle_kb: int) -> None:
                 version = bundles.register(made, metrics=metrics, verdict=verdict).version
                 if promoted and version:
                     bundles.promote(version, expected=bundles.champion().version)
-                prune(storage, settings, now=now, in_use={})
+                prune(storage, settings, now=now, in_use={}, batch=BATCH)
             if number % 48 == 0:
                 bundles.maintain()
             most = max(most, len(bundles.sizes()))

@@ -10,6 +10,9 @@ from cryptosentinel.errors import StorageError
 from cryptosentinel.retention import prune
 from cryptosentinel.workspace import Workspace
 
+# Bundles that a training deletes at a time: a quarter of a day's.
+BATCH = 12
+
 _log = logging.getLogger(__name__)
 
 
@@ -23,7 +26,7 @@ def clear_up(workspace: Workspace, in_use: Mapping[int, str] | str) -> dict[str,
         in_use: as in `retention.prune`.
     """
     try:
-        things = prune(workspace.storage, workspace.settings, now=datetime.now(UTC), in_use=in_use)
+        things = prune(workspace.storage, workspace.settings, now=datetime.now(UTC), in_use=in_use, batch=BATCH)
     except StorageError as error:
         _log.warning("not everything was pruned; the next training goes on: %s", error)
         return {}

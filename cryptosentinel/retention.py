@@ -7,7 +7,7 @@ the settings say so. Every deletion may be killed anywhere; the next one finishe
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import pandas as pd
@@ -43,7 +43,13 @@ class Thing:
 
 
 def prune(
-    storage: Storage, settings: Settings, *, now: datetime, in_use: Mapping[int, str] | str, dry_run: bool = False
+    storage: Storage,
+    settings: Settings,
+    *,
+    now: datetime,
+    in_use: Mapping[int, str] | str,
+    dry_run: bool = False,
+    batch: int = 1,
 ) -> list[Thing]:
     """Deletes what the settings `retention` do not keep.
 
@@ -53,6 +59,7 @@ def prune(
         now: the wall clock's time.
         in_use: versions that serve somewhere, and where; a text says why that is not known, and then no bundle goes.
         dry_run: delete nothing.
+        batch: bundles wait until so many may go: each time the table of versions is written anew.
 
     Returns:
         What went (or would go), and what of the bundles stays.
@@ -61,27 +68,34 @@ def prune(
         StorageError: the store cannot be read or written; what was deleted by then is gone.
     """
     return [
-        *_prune_bundles(storage, settings.retention, now, in_use, dry_run),
+        *_prune_bundles(storage, settings.retention, now, in_use, dry_run, batch),
         *_prune_rows(storage, settings, now, dry_run),
     ]
 
 
 def _prune_bundles(
-    storage: Storage, rules: RetentionSettings, now: datetime, in_use: Mapping[int, str] | str, dry_run: bool
+    storage: Storage,
+    rules: RetentionSettings,
+    now: datetime,
+    in_use: Mapping[int, str] | str,
+    dry_run: bool,
+    batch: int,
 ) -> Iterator[Thing]:
     registry = storage.registry
     sizes, reasons = registry.sizes(), _why_they_stay(storage, rules, now, in_use)
+    goes = [version for version in sizes if not reasons[version]]
+    if len(goes) < batch:
+        reasons |= dict.fromkeys(goes, f"they go {batch} at a time")
+    elif not dry_run:
+        try:
+            registry.prune(goes)
+        except StorageError:
+            champion = registry.champion()
+            if champion is None or champion.version not in goes:
+                raise
+            reasons[champion.version] = _CHAMPION  # since just now
     for version, size in sizes.items():
-        thing = Thing("bundle", f"version {version}", size, reasons[version])
-        if not thing.stays and not dry_run:
-            try:
-                registry.prune(version)
-            except StorageError:
-                champion = registry.champion()
-                if champion is None or champion.version != version:
-                    raise
-                thing = replace(thing, stays=_CHAMPION)  # since just now
-        yield thing
+        yield Thing("bundle", f"version {version}", size, reasons[version])
 
 
 def _why_they_stay(

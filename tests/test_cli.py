@@ -183,7 +183,7 @@ class TestModel:
         workspace = open_workspace(settings_of(home=str(own), market__source="simulated:3"))
         bundle = make_tiny_bundle(own / "made", workspace.spec).path
         registry = workspace.storage.registry
-        registry.prune(registry.register(bundle, metrics={}, verdict="refused").version)
+        registry.prune([registry.register(bundle, metrics={}, verdict="refused").version])
         assert "1 (pruned)" in run("model", "--home", own).out
         versions = run("model", "--home", own, "--json").json["versions"]
         assert [version["pruned_at"] is None for version in versions] == [True, False]

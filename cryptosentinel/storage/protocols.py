@@ -5,7 +5,7 @@ Everything a step reads or writes goes through these. Frames are pandas; times a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -149,11 +149,11 @@ class ModelRegistry(Protocol):
             StorageError: who has to get them cannot be asked.
         """
 
-    def prune(self, version: int) -> None:
-        """Deletes a version's bundle, and keeps all that is known of it; killed half way, the next one finishes.
+    def prune(self, versions: Collection[int]) -> None:
+        """Deletes the bundles of versions, and keeps all that is known of them; killed half way, the next one finishes.
 
         Raises:
-            StorageError: there is no such version, or it is the champion.
+            StorageError: there is no such version, or one is the champion: that one stays, and the others are pruned.
         """
 
     def maintain(self) -> None:

@@ -10,7 +10,7 @@ so before the first file goes.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
@@ -142,19 +142,23 @@ class DeltaModelRegistry:
         """None: nobody else keeps bundles."""
         return set()
 
-    def prune(self, version: int) -> None:
-        """Deletes a version's bundle; see `protocols.ModelRegistry`.
+    def prune(self, versions: Collection[int]) -> None:
+        """Deletes the bundles of versions; see `protocols.ModelRegistry`.
+
+        The rows say so in one commit, since it may write all of them anew.
 
         Raises:
-            StorageError: there is no such version, or it is the champion.
+            StorageError: there is no such version, or one is the champion: that one stays, and the others are pruned.
             StoreConflictError: other writers kept coming first.
-            StoreUnavailableError: it cannot be deleted.
+            StoreUnavailableError: they cannot be deleted.
         """
-        self.get(version)
+        for version in versions:
+            self.get(version)
         with delta.explained(self._versions_uri):
-            self._mark(version, f"CAST('{_now().isoformat()}' AS TIMESTAMP)")
-        if not self._clear(self.get(version)):
-            raise StorageError(f"Version {version} is the champion, and stays.")
+            self._mark(versions, f"CAST('{_now().isoformat()}' AS TIMESTAMP)")
+        kept = [model.version for model in self.versions() if model.version in versions and not self._clear(model)]
+        if kept:
+            raise StorageError(f"Version {kept[0]} is the champion, and stays.")
 
     def maintain(self) -> None:
         """Compacts the tables, finishes prunings, and removes what registrations killed a day ago left behind."""
@@ -181,7 +185,7 @@ class DeltaModelRegistry:
             if row["digest"] == digest:
                 if row["pruned_at"] is not None:
                     self._upload(bundle, row["folder"], row["version"])
-                    self._mark(row["version"], "NULL")
+                    self._mark([row["version"]], "NULL")
                 return self._model(row | {"pruned_at": None})
         number = rows[-1]["version"] + 1 if rows else 0
         folder = f"v{number}-{digest[:8]}"
@@ -213,18 +217,18 @@ class DeltaModelRegistry:
             return True
         champion = self.champion()
         if champion is not None and champion.version == model.version:
-            self._mark(model.version, "NULL")
+            self._mark([model.version], "NULL")
             return False
         files.remove(folder)
         return True
 
     @delta.retried
-    def _mark(self, version: int, pruned_at: str) -> None:
+    def _mark(self, versions: Collection[int], pruned_at: str) -> None:
         table = DeltaTable(self._versions_uri, storage_options=self._options)
         delta.add_columns(table, VERSIONS)
         table.update(
             updates={"pruned_at": pruned_at},
-            predicate=f"version = {version}",
+            predicate=f"version IN ({', '.join(map(str, versions))})",
             writer_properties=delta.WRITER,
             commit_properties=delta.COMPARE_AND_SWAP,
         )

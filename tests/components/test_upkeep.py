@@ -6,7 +6,9 @@ import logging
 from pathlib import Path
 
 import pytest
+from deltalake import DeltaTable
 
+from components import upkeep
 from components.upkeep import clear_up
 from cryptosentinel.errors import StoreUnavailableError
 from cryptosentinel.storage import registry as registry_module
@@ -18,6 +20,7 @@ from tests.storage.builders import bundle
 @pytest.fixture
 def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     """The random walk, and two versions of long ago, of which one is to be kept."""
+    monkeypatch.setattr(upkeep, "BATCH", 1)
     settings = settings_of(home=str(tmp_path), market__source="simulated", retention__bundles=1)
     workspace = open_workspace(settings)
     workspace.champion()
@@ -35,6 +38,16 @@ def test_what_is_not_kept_goes(workspace: Workspace) -> None:
     assert clear_up(workspace, {}) == {"pruned": 0, "pruned_bytes": 0}
 
 
+def test_bundles_go_some_at_a_time(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upkeep, "BATCH", 2)
+    assert clear_up(workspace, {})["pruned"] == 0
+    workspace.storage.registry.register(bundle(workspace.root / "c", "c"), metrics={}, verdict="refused: x")
+    before = DeltaTable(f"{workspace.storage.uri}/registry/versions").version()
+    assert clear_up(workspace, {})["pruned"] == 2
+    commits = DeltaTable(f"{workspace.storage.uri}/registry/versions").version() - before
+    assert commits == 1
+
+
 def test_what_serves_stays(workspace: Workspace) -> None:
     assert clear_up(workspace, {1: "serves in a/b"}) == {"pruned": 0, "pruned_bytes": 0}
 
@@ -42,7 +55,7 @@ def test_what_serves_stays(workspace: Workspace) -> None:
 def test_where_it_fails_that_is_logged_and_no_more(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def away(version: int) -> None:
+    def away(versions: list[int]) -> None:
         raise StoreUnavailableError("It is away.")
 
     monkeypatch.setattr(workspace.storage.registry, "prune", away)

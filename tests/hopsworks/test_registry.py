@@ -128,7 +128,7 @@ def test_what_hopsworks_lacks_is_known_and_a_pruned_bundle_is_not_given_to_it(do
         registry.awaited()
     cluster.faults = iter([])
     assert registry.awaited() == {1, 2}
-    registry.prune(1)
+    registry.prune([1])
     assert (registry.awaited(), set(registry.sizes())) == ({2}, {0, 2})
     assert registry.deliver().delivered == 1
     assert sorted(cluster.models) == [1, 3]

@@ -342,7 +342,7 @@ def test_a_bundle_that_is_pruned_meanwhile_is_one_that_was(
     def prune_first(self: Files, path: str, target: Files) -> str | None:
         if path.startswith(at_file):
             monkeypatch.setattr(Files, "copy", copy)
-            store.registry.prune(2)
+            store.registry.prune([2])
         return copy(self, path, target)
 
     monkeypatch.setattr(Files, "copy", prune_first)

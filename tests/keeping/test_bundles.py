@@ -141,7 +141,7 @@ def test_a_bundle_that_is_registered_again_is_there_again(tmp_path: Path) -> Non
 def test_the_champion_cannot_be_pruned_by_name(tmp_path: Path) -> None:
     storage = registered(tmp_path, [PROMOTED, REFUSED])
     with pytest.raises(StorageError, match="is the champion"):
-        storage.registry.prune(1)
+        storage.registry.prune([1])
     assert storage.registry.get(1).pruned_at is None
     storage.registry.fetch(1, tmp_path / "into")
 
@@ -185,16 +185,16 @@ def test_a_version_that_is_promoted_while_it_is_pruned_stays_or_is_refused(
     mark = registry_module.DeltaModelRegistry._mark
     refused: list[StorageError] = []
 
-    def promote_too(self: Any, version: int, pruned_at: str) -> None:
+    def promote_too(self: Any, versions: list[int], pruned_at: str) -> None:
         if moment == "once it is marked":
-            mark(self, version, pruned_at)
+            mark(self, versions, pruned_at)
         if pruned_at != "NULL" and not refused:
             try:
-                other.registry.promote(version, expected=0)
+                other.registry.promote(versions[0], expected=0)
             except StorageError as error:
                 refused.append(error)
         if moment != "once it is marked":
-            mark(self, version, pruned_at)
+            mark(self, versions, pruned_at)
 
     monkeypatch.setattr(registry_module.DeltaModelRegistry, "_mark", promote_too)
     things = pruned(storage)

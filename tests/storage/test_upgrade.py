@@ -93,7 +93,7 @@ def test_upgrade_a_registry_is_read_as_it_is_and_grows_by_the_first_write(tmp_pa
     assert registry.amend(2, verdict="better").verdict == "better"
     assert registry.register(bundle(tmp_path / "d", "d"), metrics={"rmse": 0.5}, verdict="new").version == 3
     registry.promote(3, expected=1)
-    registry.prune(0)
+    registry.prune([0])
     registry.maintain()
     assert [(m.version, m.pruned_at is None) for m in registry.versions()] == [
         (0, False),
@@ -107,7 +107,7 @@ def test_upgrade_a_registry_is_read_as_it_is_and_grows_by_the_first_write(tmp_pa
 def test_upgrade_a_version_of_before_can_be_pruned_first_of_all(tmp_path: Path) -> None:
     registry_of_before(tmp_path, [bundle(tmp_path / "made" / content, content) for content in "ab"], champion=0)
     registry = DeltaModelRegistry(str(tmp_path))
-    registry.prune(1)
+    registry.prune([1])
     assert set(registry.sizes()) == {0}
 
 

@@ -6,7 +6,7 @@ import json
 import logging
 import math
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
@@ -95,9 +95,9 @@ class HopsworksModelRegistry:
         held = self._held()
         return {model.version for model in self._there() if model.version + 1 not in held}
 
-    def prune(self, version: int) -> None:
-        """Deletes a version's bundle here; Hopsworks keeps its own."""
-        self._embedded.prune(version)
+    def prune(self, versions: Collection[int]) -> None:
+        """Deletes the bundles of versions here; Hopsworks keeps its own."""
+        self._embedded.prune(versions)
 
     def maintain(self) -> None:
         """Removes what killed registrations and prunings left behind."""
