@@ -20,15 +20,15 @@ from cryptosentinel.config import Settings
 CHART = Path(__file__).parent / "cryptosentinel"
 BEGIN, END = "<!-- begin: values, made by charts/make.py -->", "<!-- end: values -->"
 
-# The chart decides these, or they are secrets: they have values of their own, or belong into `secret`.
+# The chart decides these: they have values of their own. Secrets are left out besides: they belong into `secret`.
 RESERVED = {
-    *("home", "storage.uri", "storage.options", "dashboard", "market.file", "market.coingecko.api_key"),
-    *("monitoring.pushgateway_url", "monitoring.pushgateway_password", "monitoring.otlp_url", "monitoring.job"),
-    *("hopsworks.api_key", "monitoring.labels", "leases.interval_s"),
+    *("home", "storage.uri", "storage.options", "dashboard", "market.file"),
+    *("monitoring.pushgateway_url", "monitoring.otlp_url", "monitoring.job"),
+    *("monitoring.labels", "leases.interval_s"),
     *("rollout.inference_service", "rollout.namespace", "rollout.url"),
     *("serving.host", "serving.http_port", "serving.grpc_port", "serving.reload_s"),
     *("serving.log_format", "serving.explainer_url", "serving.explainer_port"),
-    *("kubeflow.url", "kubeflow.namespace", "kubeflow.token", "kubeflow.token_file", "kubeflow.ca_file"),
+    *("kubeflow.url", "kubeflow.namespace", "kubeflow.token_file", "kubeflow.ca_file"),
     *("kubeflow.name", "kubeflow.service_account", "kubeflow.secret", "kubeflow.secret_env"),
     *("kubeflow.image", "kubeflow.drift_image", "kubeflow.image_pull_policy", "kubeflow.image_pull_secrets"),
 }
@@ -57,7 +57,11 @@ def _plain(schema: Mapping[str, Any], definitions: Mapping[str, Any], name: str)
     plain = {key: value for key, value in schema.items() if key in _KEPT}
     if "properties" in schema:
         below = {key: f"{name}.{key}".lstrip(".") for key in schema["properties"]}
-        given = {key: value for key, value in schema["properties"].items() if below[key] not in RESERVED}
+        given = {
+            key: value
+            for key, value in schema["properties"].items()
+            if below[key] not in RESERVED and not _is_secret(value)
+        }
         plain["properties"] = {key: _plain(value, definitions, below[key]) for key, value in given.items()}
         plain["additionalProperties"] = False
     elif isinstance(schema.get("additionalProperties"), dict):
@@ -76,6 +80,10 @@ def _plain(schema: Mapping[str, Any], definitions: Mapping[str, Any], name: str)
         if pattern is not None:
             plain["pattern"] = pattern
     return plain
+
+
+def _is_secret(schema: Mapping[str, Any]) -> bool:
+    return any(option.get("writeOnly", False) for option in (schema, *schema.get("anyOf", ())))
 
 
 @dataclass(frozen=True)

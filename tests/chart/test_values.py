@@ -10,7 +10,8 @@ import jsonschema
 import pytest
 
 from charts import make
-from cryptosentinel.config import load_settings, setting_names
+from cryptosentinel.config import Settings, load_settings, setting_names
+from cryptosentinel.config.layers import is_secret
 from cryptosentinel.errors import SettingsError
 from tests.chart.rendered import CHART, LEAST, manifests, merged, setting, texts
 
@@ -18,6 +19,10 @@ LONG = "a" * 64
 PROXY = {"enabled": True, "existingSecret": "login"}
 
 # A value, what is wrong with it, and words that the refusal must hold: where, and what.
+# They belong into `secret`: what is under `settings` is in a ConfigMap.
+SECRETS = [
+    name for name in setting_names() if is_secret(Settings, tuple(name.split("."))) and name != "storage.options"
+]
 WRONG: list[tuple[str, Any, tuple[str, ...]]] = [
     ("sevring.replicas", 2, ("additional properties 'sevring' not allowed",)),
     ("serving.replica", 2, ("/serving", "additional properties 'replica' not allowed")),
@@ -69,7 +74,10 @@ WRONG: list[tuple[str, Any, tuple[str, ...]]] = [
     ("settings.training.preset", "fast", ("/settings/training/preset", "'default', 'classic'")),
     ("settings.market.source", "auto", ("/settings/market/source", "does not match pattern")),
     ("settings.market.source", "file:/data/bars.parquet", ("/settings/market/source", "does not match pattern")),
-    ("settings.market.coingecko.api_key", "x", ("additional properties 'api_key' not allowed",)),
+    *(
+        (f"settings.{name}", "https://hooks/x", (f"additional properties '{name.rpartition('.')[2]}' not allowed",))
+        for name in SECRETS
+    ),
     ("settings.schedules.training", "16,46 * * * *", ("/settings/schedules/training", "does not match pattern")),
     ("settings.storage.uri", "s3://other/place", ("/settings/storage", "additional properties 'uri' not allowed")),
     ("settings.serving.url", "http://elsewhere", ("with serving.enabled they are the chart's to set",)),
@@ -201,7 +209,7 @@ OF_THE_LIBRARY = [
     for path, value, _ in WRONG
     if path.startswith("settings.")
     and path != "settings.serving.url"
-    and path.removeprefix("settings.") not in make.RESERVED | make.PATTERNS.keys()
+    and path.removeprefix("settings.") not in make.RESERVED | make.PATTERNS.keys() | set(SECRETS)
 ]
 
 
