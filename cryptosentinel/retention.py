@@ -15,7 +15,7 @@ import pandas as pd
 from cryptosentinel.config import RetentionSettings, Settings
 from cryptosentinel.errors import StorageError
 from cryptosentinel.forecasting import is_pending, was_champion
-from cryptosentinel.storage import RegisteredModel, Storage
+from cryptosentinel.storage import ModelRegistry, RegisteredModel, Storage
 from cryptosentinel.storage.delta import MONTH, literal
 from cryptosentinel.storage.opening import storage_options
 from cryptosentinel.storage.rows import count_rows, delete_rows, tables_below
@@ -83,10 +83,11 @@ def _prune_bundles(
 ) -> Iterator[Thing]:
     registry = storage.registry
     sizes, reasons = registry.sizes(), _why_they_stay(storage, rules, now, in_use)
-    goes = [version for version in sizes if not reasons[version]]
-    if len(goes) < batch:
+    if len(goes := _free(sizes, reasons)) < batch:
         reasons |= dict.fromkeys(goes, f"they go {batch} at a time")
-    elif not dry_run:
+    elif goes:
+        reasons |= _why_elsewhere(registry, goes)
+    if (goes := _free(sizes, reasons)) and not dry_run:
         try:
             registry.prune(goes)
         except StorageError:
@@ -98,30 +99,40 @@ def _prune_bundles(
         yield Thing("bundle", f"version {version}", size, reasons[version])
 
 
+def _free(sizes: Mapping[int, int], reasons: Mapping[int, str]) -> list[int]:
+    return [version for version in sizes if not reasons[version]]
+
+
+def _why_elsewhere(registry: ModelRegistry, versions: Collection[int]) -> dict[int, str]:
+    """Why somebody else still needs their bundles; who is asked may be far away, so only of those that would go."""
+    try:
+        awaited = registry.awaited()
+    except StorageError as error:
+        return dict.fromkeys(versions, f"it is not known whether Hopsworks has it: {error.message}")
+    return dict.fromkeys(awaited.intersection(versions), "Hopsworks lacks it")
+
+
 def _why_they_stay(
     storage: Storage, rules: RetentionSettings, now: datetime, in_use: Mapping[int, str] | str
 ) -> dict[int, str]:
     """By version, why its bundle stays; empty where it goes."""
     registry = storage.registry
     versions, champion = registry.versions(), registry.champion()
-    newest = versions[-rules.bundles :]
-    former = [model for model in versions if was_champion(model)][-rules.champions :]
-    try:
-        awaited: Mapping[int, str] | str = dict.fromkeys(registry.awaited(), "Hopsworks lacks it")
-    except StorageError as error:
-        awaited = f"it is not known whether Hopsworks has it: {error.message}"
+    # By number: a figure that is not a number makes a version unequal to itself.
+    newest = {model.version for model in versions[-rules.bundles :]}
+    former = set([model.version for model in versions if was_champion(model)][-rules.champions :])
 
     def why(model: RegisteredModel) -> str:
         reasons = [
-            _CHAMPION if model == champion else "",
+            _CHAMPION if champion is not None and model.version == champion.version else "",
             "the random walk, which everything falls back to" if model.version == 0 else "",
-            f"one of the {rules.bundles} newest" if model in newest else "",
-            f"one of the last {rules.champions} champions" if model in former else "",
+            f"one of the {rules.bundles} newest" if model.version in newest else "",
+            f"one of the last {rules.champions} champions" if model.version in former else "",
             "its registration has not ended" if is_pending(model) else "",
             f"younger than {rules.min_age_days:g} days"
             if now - model.registered_at < timedelta(days=rules.min_age_days)
             else "",
-            *(known if isinstance(known, str) else known.get(model.version, "") for known in (in_use, awaited)),
+            in_use if isinstance(in_use, str) else in_use.get(model.version, ""),
         ]
         return next(filter(None, reasons), "")
 

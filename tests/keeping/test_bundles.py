@@ -68,6 +68,13 @@ def test_what_stays_says_why_and_the_rest_goes(tmp_path: Path) -> None:
     assert [thing.name for thing in things if not thing.stays] == ["version 1", "version 3"]
 
 
+def test_the_champion_stays_whatever_its_figures_are(tmp_path: Path) -> None:
+    storage = registered(tmp_path, ["of before", REFUSED, REFUSED], rmse=float("nan"))
+    storage.registry.promote(1, expected=0)
+    assert stays(pruned(storage))[1] == "the champion"
+    assert gone(storage) == [2]
+
+
 def test_what_is_young_stays(tmp_path: Path) -> None:
     storage = registered(tmp_path, [REFUSED] * 3)
     assert stays(pruned(storage, now=datetime.now(UTC), min_age_days=2))[1] == "younger than 2 days"
@@ -99,6 +106,17 @@ def test_where_it_is_not_known_who_needs_a_bundle_none_goes(
     things = pruned(storage, in_use="the cluster does not answer" if unknown == "in_use" else None)
     assert "not" in stays(things)[1]
     assert gone(storage) == []
+
+
+def test_who_is_far_away_is_asked_only_where_something_would_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage, asked = registered(tmp_path, [REFUSED] * 3), []
+    monkeypatch.setattr(storage.registry, "awaited", lambda: asked.append(1) or set())
+    pruned(storage, bundles=9)
+    assert asked == []
+    pruned(storage)
+    assert asked == [1]
 
 
 def test_what_hopsworks_lacks_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
