@@ -324,6 +324,20 @@ class TestForecastLog:
         assert log.write_forecasts(forecasts([1])).unchanged == 1
         assert log.read_forecasts("bitcoin")["actual_price"].tolist() == [102.0]
 
+    def test_a_revision_corrects_the_outcome_of_what_has_a_price_and_nothing_else(self, log):
+        log.write_forecasts(forecasts(range(3)))
+        log.settle(settled(forecasts([1]), actual=102.0))
+        log.settle(settled(forecasts([2]), actual=float("nan")).assign(outcome="missed"))
+        offered = settled(forecasts(range(3)), actual=90.0).assign(outcome="incorrect", predicted_price=999.0)
+        offered["settled_at"] += pd.Timedelta("1h")
+        assert astuple(log.revise(offered))[:3] == (0, 1, 2)
+        read = log.read_forecasts("bitcoin").set_index("forecast_id")
+        assert read["outcome"].tolist() == [None, "incorrect", "missed"]
+        assert read["actual_price"].isna().tolist() == [True, False, True]
+        row = read.loc["bitcoin-1"]
+        assert (row["predicted_price"], row["actual_price"]) == (101.0, 90.0)
+        assert row["settled_at"] == START + 7 * BAR + pd.Timedelta("1min")
+
     def test_settling_what_was_never_forecast_is_an_error(self, log):
         log.write_forecasts(forecasts([1]))
         with pytest.raises(StorageError, match="1 of 2"):
