@@ -40,6 +40,11 @@ WRITER = WriterProperties(
 # files stay for time travel) than reading them does. A month that is past is compacted to one.
 MAX_FILES_LIVE = 32
 _LOG_RETENTION_DAYS = 30
+# Checkpoints carry what was removed so long, and a table that is overwritten all the time would be read the slower.
+_FORGETTING = {
+    "delta.logRetentionDuration": "interval 1 days",
+    "delta.deletedFileRetentionDuration": "interval 1 hours",
+}
 _FULL = ("No space left", "File too large", "Disk quota", "StorageFull", "QuotaExceeded")
 _DENIED = ("PermissionDenied", "Permission denied", "Operation not permitted", "Read-only file system", "ReadOnly")
 _MISPLACED = ("NotADirectory", "Not a directory", "Path does not exist", "AlreadyExists", "File exists")
@@ -130,7 +135,7 @@ def create_table(
     statistics: Sequence[str],
     by_month: bool = False,
     description: str | None = None,
-    log_days: int = _LOG_RETENTION_DAYS,
+    short_lived: bool = False,
 ) -> DeltaTable:
     """Creates an empty table, or opens the one that somebody else created first.
 
@@ -141,7 +146,7 @@ def create_table(
         statistics: columns whose extremes the log keeps for each file, so that readers can skip files.
         by_month: whether it is partitioned by `MONTH`.
         description: kept with the table; the first creator's stays.
-        log_days: how long the log keeps what checkpoints hold as well.
+        short_lived: nobody reads an old version of it: the log keeps little of what was.
     """
     # `open_table` also refuses a folder with other content, which `create` would build upon.
     if table := open_table(uri, options):
@@ -156,7 +161,8 @@ def create_table(
                 configuration={
                     "delta.dataSkippingStatsColumns": ",".join(statistics),
                     "delta.checkpointInterval": "20",
-                    "delta.logRetentionDuration": f"interval {log_days} days",
+                    "delta.logRetentionDuration": f"interval {_LOG_RETENTION_DAYS} days",
+                    **(_FORGETTING if short_lived else {}),
                 },
                 storage_options=dict(options),
                 commit_properties=COMPARE_AND_SWAP,

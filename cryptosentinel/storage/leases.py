@@ -113,7 +113,7 @@ class DeltaLeases:
     @delta.retried
     def _swap(self, uri: str, ours: _Claim, lost: _Claim | None) -> _Claim:
         """Takes the key where nobody has it, or still `lost` has; returns whose it is."""
-        table = delta.create_table(uri, LEASES, self._options, statistics=["key"], log_days=1)
+        table = delta.create_table(uri, LEASES, self._options, statistics=["key"], short_lived=True)
         claims = _claims(table)
         found = claims.get(ours.key)
         if found is not None and (found.done or found != lost):

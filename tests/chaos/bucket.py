@@ -1,8 +1,7 @@
 """An object store on this machine, as much of S3 as Delta Lake asks for, that fails as it is told to.
 
-It sees every write. So a process can be killed, by SIGKILL, at each one of them: before it is stored, or after it is
-stored and before the process hears of it. It is a process of its own: Delta Lake's client of files waits for an answer
-without letting another thread of its process give it.
+It sees every write. So a process can be killed, by SIGKILL, after each one of them. It is a process of its own: Delta
+Lake's client of files waits for an answer without letting another thread of its process give it.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ class Orders:
         status: answered instead, where it is not 0, to requests of these methods (a regular expression).
         code: of that answer.
         served: what was asked for is done all the same.
-        kill: a process that is killed at its n-th write (`at`, from 1), "before" or "after" it is stored (`when`).
+        kill: a process that is killed once its n-th write (`at`, from 1) is stored, and before it hears of that.
     """
 
     delay_s: float = 0.0
@@ -50,7 +49,6 @@ class Orders:
     served: bool = False
     kill: int = 0
     at: int = 0
-    when: str = "before"
 
 
 @dataclass(frozen=True)
@@ -109,21 +107,14 @@ class _Store:
     def put(self, key: str, body: bytes, *, only_if_new: bool) -> bool:
         with self.lock:
             self.writes.append(key)
-            doomed = self.orders.kill and len(self.writes) == self.orders.at
-            if doomed and self.orders.when == "before":
-                self.kill()
-                raise ConnectionAbortedError
             stored = not (only_if_new and key in self.objects)
             if stored:
                 self.objects[key] = (body, datetime.now(UTC).replace(microsecond=0))
-            if doomed:
-                self.kill()
+            if self.orders.kill and len(self.writes) == self.orders.at:
+                with suppress(ProcessLookupError):
+                    os.kill(self.orders.kill, signal.SIGKILL)
                 raise ConnectionAbortedError
             return stored
-
-    def kill(self) -> None:
-        with suppress(ProcessLookupError):
-            os.kill(self.orders.kill, signal.SIGKILL)
 
     def control(self, body: bytes) -> list[str]:
         given = json.loads(body) if body else {}

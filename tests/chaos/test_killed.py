@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -49,9 +51,11 @@ def busy(world: World, number: int) -> None:
 
 
 def killed_at_every_write(
-    world: World, store: Bucket, runner: Runner, pipeline: str, when: str, between: Callable[[], object]
+    world: World, store: Bucket, runner: Runner, pipeline: str, between: Callable[[], object]
 ) -> list[str]:
-    """Kills a pipeline at its first write, five minutes later at its second, ... until one ends unharmed.
+    """Kills a pipeline after its first write, five minutes later after its second, ... until one ends unharmed.
+
+    After a write is also before the next one, but for what else is done between the two: to tell somebody (below).
 
     Returns:
         The keys that the last one wrote to.
@@ -65,7 +69,7 @@ def killed_at_every_write(
         between()
         told = len(world.receiver.taken)
         pid = runner.prepare(pipeline, world.place, world.now + (INFERENCE if pipeline == "inference" else 0 * BAR))
-        store.obey(Orders(kill=pid, at=number, when=when))
+        store.obey(Orders(kill=pid, at=number))
         runner.go()
         results = runner.ended()
         keys = store.writes()
@@ -75,7 +79,7 @@ def killed_at_every_write(
             world.unsure.add(world.receiver.taken[-1].json["id"])  # taken, and perhaps not recorded
         if results is not None or number % LOOK_EVERY == 0:
             world.go_on(1)
-            assert world.violations() == [], f"last killed {when} write {number}: {keys[-1]}"
+            assert world.violations() == [], f"last killed after write {number}: {keys[-1]}"
     assert not [result for result in results if result.problem]
     return [key.split("/", 1)[1] for key in keys]
 
@@ -87,24 +91,22 @@ def tables(keys: list[str]) -> set[str]:
 
 @chaos
 def test_feature_run_killed_at_every_write(far: World, store: Bucket, runner: Runner) -> None:
-    """SIGKILL before each write of ingest and featurize, to an object store."""
-    keys = killed_at_every_write(far, store, runner, "feature", "before", lambda: None)
+    """SIGKILL after each write of ingest and featurize to an object store."""
+    keys = killed_at_every_write(far, store, runner, "feature", lambda: None)
     assert {"bars", "features", "leases"} <= tables(keys)
 
 
 @chaos
-@pytest.mark.parametrize("when", ["before", "after"])
-def test_inference_run_killed_at_every_write(far: World, store: Bucket, runner: Runner, when: str) -> None:
-    """SIGKILL before, and after, each write of predict to an object store, with alerts to raise, end and tell."""
-    keys = killed_at_every_write(far, store, runner, "inference", when, lambda: far.run(feature))
+def test_inference_run_killed_at_every_write(far: World, store: Bucket, runner: Runner) -> None:
+    """SIGKILL after each write of predict to an object store, with alerts to raise, end and tell."""
+    keys = killed_at_every_write(far, store, runner, "inference", lambda: far.run(feature))
     assert {"forecasts", "alerts", "alert_deliveries", "leases"} <= tables(keys)
 
 
 @chaos
-@pytest.mark.parametrize("when", ["before", "after"])
-def test_registration_killed_at_every_write(far: World, store: Bucket, runner: Runner, when: str) -> None:
-    """SIGKILL before, and after, each write to an object store of a registration that becomes champion."""
-    keys = killed_at_every_write(far, store, runner, "register", when, lambda: None)
+def test_registration_killed_at_every_write(far: World, store: Bucket, runner: Runner) -> None:
+    """SIGKILL after each write to an object store of a registration that becomes champion."""
+    keys = killed_at_every_write(far, store, runner, "register", lambda: None)
     assert "registry" in tables(keys)
     assert any("/manifest.json" in key for key in keys)
 
@@ -128,8 +130,6 @@ def test_step_killed_in_the_middle_of_a_file(world: World, runner: Runner) -> No
 @chaos
 def test_step_killed_is_run_again_at_once(world: World, runner: Runner) -> None:
     """Each step is killed as the source is asked, or somebody told, and run again in the same interval."""
-    import os
-    import signal
 
     def kill() -> None:
         world.gecko.on_chart = world.receiver.on_request = lambda: None
