@@ -45,9 +45,9 @@ def far(world: World, store: Bucket, tmp_path: Path) -> World:
 
 def busy(world: World, number: int) -> None:
     """The next steps have an alert to raise, another to end, and both to tell."""
-    wild = {"alerts.volatility": 0.05, "alerts.drawdown": 0.9}
-    falling = {"alerts.volatility": 50.0, "alerts.drawdown": 1e-9}
-    world.place = replace(world.place, more=wild if number % 2 else falling)
+    wild = {"alerts.volatility": 0.05, "alerts.price_move_24h": 0.9}
+    moving = {"alerts.volatility": 50.0, "alerts.price_move_24h": 1e-9}
+    world.place = replace(world.place, more=wild if number % 2 else moving)
 
 
 def killed_at_every_write(
@@ -90,6 +90,7 @@ def tables(keys: list[str]) -> set[str]:
 
 
 @chaos
+@pytest.mark.timeout(900)
 def test_feature_run_killed_at_every_write(far: World, store: Bucket, runner: Runner) -> None:
     """SIGKILL after each write of ingest and featurize to an object store."""
     keys = killed_at_every_write(far, store, runner, "feature", lambda: None)
@@ -97,6 +98,7 @@ def test_feature_run_killed_at_every_write(far: World, store: Bucket, runner: Ru
 
 
 @chaos
+@pytest.mark.timeout(900)
 def test_inference_run_killed_at_every_write(far: World, store: Bucket, runner: Runner) -> None:
     """SIGKILL after each write of predict to an object store, with alerts to raise, end and tell."""
     keys = killed_at_every_write(far, store, runner, "inference", lambda: far.run(feature))
