@@ -42,7 +42,7 @@ def widened(forecast: pd.DataFrame, log: ForecastLog, settings: Settings) -> pd.
     rules, row = settings.drift.concept, forecast.iloc[0]
     called = "widen" in rules.follows and row["regime"] != UNKNOWN_REGIME
     if not called or row["bundle_version"] not in set(log.read_detections(row["asset"])["bundle_version"]):
-        return forecast.assign(widened=1.0)
+        return forecast
     middle = row["predicted_price"]
     bounds = middle * (row[list(BOUNDS)].to_numpy(np.float64) / middle) ** rules.widen_by
     return forecast.assign(**dict(zip(BOUNDS, bounds, strict=True)), widened=rules.widen_by)

@@ -133,6 +133,7 @@ def forecast_frame(
             "champion": inference.champion,
             "by_model": [json.dumps(dict(zip(names, row, strict=True))) for row in prices],
             "bundle_version": answer.bundle_version,
+            "widened": 1.0,
         }
     )
     return frame.reindex(columns=FORECASTS.names)
