@@ -201,6 +201,11 @@ def say_if_simulated(simulated: bool) -> None:
         out.print("[bold yellow]SIMULATED market: these prices are invented.[/]")
 
 
+def capital(text: str) -> str:
+    """With a capital at its beginning, and all else as it is."""
+    return text[:1].upper() + text[1:]
+
+
 def sentence(figures: dict[str, Any]) -> str:
     """`predicting.record` in words."""
     from cryptosentinel.predicting import evidence

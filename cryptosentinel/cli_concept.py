@@ -15,6 +15,7 @@ from cryptosentinel.cli import (
     JsonOption,
     SetOption,
     SourceOption,
+    capital,
     out,
     print_json,
     read_settings,
@@ -62,7 +63,7 @@ def concept(
     if found is None:
         out.print(f"Nothing to say yet: no forecast that version {champion.version} has learnt to make is settled.")
         return
-    out.print(f"{found.sentence()}.".capitalize(), style="red" if found.drifted else None, highlight=False)
+    out.print(f"{capital(found.sentence())}.", style="red" if found.drifted else None, highlight=False)
     out.print(sentence(figures), highlight=False)
     table = Table(box=None, pad_edge=False)
     table.add_column("share of\nevidence", justify="right")

@@ -13,6 +13,7 @@ from cryptosentinel.cli import (
     JsonOption,
     SetOption,
     SourceOption,
+    capital,
     out,
     print_json,
     read_settings,
@@ -57,11 +58,9 @@ def drift(
         return
     say_if_simulated(workspace.source.simulated)
     if isinstance(found, NotChecked):
-        out.print(f"{found.sentence()}.".capitalize(), highlight=False)
+        out.print(f"{capital(found.sentence())}.", highlight=False)
         return
-    sentence = found.sentence()
-    style = "yellow" if found.drifted else None
-    out.print(f"{sentence[:1].upper()}{sentence[1:]}.", style=style, highlight=False)
+    out.print(f"{capital(found.sentence())}.", style="yellow" if found.drifted else None, highlight=False)
     out.print(found.advice(), highlight=False)
     for window in found.windows:
         table = Table(box=None, pad_edge=False, title=f"The last {in_words(window.hours)}: {window.score:.0%}")

@@ -14,7 +14,7 @@ from cryptosentinel.forecasting import past_verdicts
 from cryptosentinel.market import FileSource, Quote
 from cryptosentinel.market.bars import Interval
 from cryptosentinel.market.quotes import QUOTE_WINDOW, quote_from_bars
-from cryptosentinel.predicting import abstention, record
+from cryptosentinel.predicting import abstention
 from cryptosentinel.storage import RegisteredModel
 from cryptosentinel.workspace import Workspace, stored_workspace
 from dashboard.text import DIRECTIONS, OUTCOMES, PENDING, name
@@ -36,42 +36,6 @@ def open_market(settings_json: str | None) -> Workspace:
 def is_recorded(workspace: Workspace) -> bool:
     """Whether the market is a recording, whose time stands still at its newest bar's close."""
     return isinstance(workspace.source, FileSource)
-
-
-@dataclass(frozen=True)
-class Record:
-    """How forecasts have done.
-
-    Attributes:
-        counts: made, settled, correct, incorrect, flat, missed.
-        covered_80: share of actual prices within the 80% band; None while none is settled. Likewise `covered_95`.
-        hit_rate: of the settled forecasts that called a rise or a fall, and were followed by a move, the share that
-            called it right; None where there is none.
-        called: how many those are.
-        independent: how many outcomes the shares within the bands rest on, those that overlap counted once.
-    """
-
-    counts: dict[str, int]
-    covered_80: float | None
-    covered_95: float | None
-    hit_rate: float | None
-    called: int
-    independent: int
-
-    @classmethod
-    def of(cls, forecasts: pd.DataFrame) -> Record:
-        """Of rows of the forecast log."""
-        figures = record(forecasts)
-        called = forecasts[forecasts["direction"].isin(["up", "down"])]
-        right, wrong = ((called["outcome"] == outcome).sum() for outcome in ("correct", "incorrect"))
-        return cls(
-            counts={name: figures[name] for name in ("made", "settled", "correct", "incorrect", "flat", "missed")},
-            covered_80=figures["covered_80"],
-            covered_95=figures["covered_95"],
-            hit_rate=float(right / (right + wrong)) if right + wrong else None,
-            called=int(right + wrong),
-            independent=figures["independent"],
-        )
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,17 @@ import pandas as pd
 import streamlit as st
 
 from cryptosentinel.bundle import FLAT
-from cryptosentinel.predicting import ENOUGH_OUTCOMES, NO_BETTER_THAN_A_COIN, REGIME_WORDS, evidence, is_coin, made_by
+from cryptosentinel.predicting import (
+    ENOUGH_OUTCOMES,
+    NO_BETTER_THAN_A_COIN,
+    REGIME_WORDS,
+    Accuracy,
+    evidence,
+    is_coin,
+    made_by,
+)
 from dashboard import text
-from dashboard.data import Home, Record
+from dashboard.data import Home
 from dashboard.text import OUTCOMES, name, plain, share
 from dashboard.zone import UTC_ZONE, Zone
 
@@ -111,30 +119,31 @@ def models(home: Home, zone: Zone) -> None:
         aside(plain(" ".join(sentences)))
 
 
-def record(figures: Record, flat_move: float) -> None:
+def record(figures: Accuracy, flat_move: float) -> None:
     """How forecasts have done, in four figures and a sentence.
 
     Args:
         figures: the record.
         flat_move: as `forecast.flat_move`.
     """
-    counts, enough = figures.counts, figures.independent >= ENOUGH_OUTCOMES
+    independent = figures.covered[80].independent
+    enough = independent >= ENOUGH_OUTCOMES
     moved = f"of {figures.called:,} that moved {100 * flat_move:g}% or more"
     bands = [
         (
             f"In the {level}% band",
-            share(covered),
+            share(covered.value),
             f"should be {level}%" if enough else "too few to judge",
             f"The share of actual prices within the {level}% band of their forecasts; in the long run it should be "
             f"{level}%.",
         )
-        for level, covered in ((80, figures.covered_80), (95, figures.covered_95))
+        for level, covered in figures.covered.items()
     ]
     cards = (
-        ("Settled", f"{counts['settled']:,}", f"of {counts['made']:,} made", "Forecasts whose time has come."),
+        ("Settled", f"{figures.settled:,}", f"of {figures.made:,} made", "Forecasts whose time has come."),
         (
             "Direction right",
-            share(figures.hit_rate),
+            share(figures.hits.value),
             moved,
             "Of forecasts that called a rise or a fall, and whose price moved enough to tell; smaller moves are flat.",
         ),
@@ -144,10 +153,10 @@ def record(figures: Record, flat_move: float) -> None:
         with st.container(horizontal=True, gap="small"):
             for label, value, note, explained in row:
                 card(label, value, note, explained=explained)
-    outcomes = ", ".join(f"{counts[outcome]:,} {outcome}" for outcome in OUTCOMES)
+    outcomes = ", ".join(f"{figures.counts.get(outcome, 0):,} {outcome}" for outcome in OUTCOMES)
     no_call = " No direction was called: incorrect only means that the price moved."
-    basis = f" {evidence(figures.independent)}." if counts["settled"] else ""
-    aside(f"{outcomes}.{basis}" + (no_call if counts["incorrect"] and not figures.called else ""))
+    basis = f" {evidence(independent)}." if figures.settled else ""
+    aside(f"{outcomes}.{basis}" + (no_call if figures.counts.get("incorrect") and not figures.called else ""))
 
 
 def forecasts(table: pd.DataFrame, decimals: int, zone: Zone) -> None:

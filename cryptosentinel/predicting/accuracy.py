@@ -9,13 +9,13 @@ from math import nan
 import numpy as np
 import pandas as pd
 
-from cryptosentinel.predicting.describe import independent_outcomes
+from cryptosentinel.bundle import DOWN, UP
 from cryptosentinel.predicting.settling import CORRECT, INCORRECT
 
 # What `measure` reads of the log.
 COLUMNS = (
     *("made_at", "target_at", "price", "predicted_price", "lower_80", "upper_80", "lower_95", "upper_95"),
-    *("outcome", "actual_price"),
+    *("direction", "outcome", "actual_price"),
 )
 PENDING = "pending"
 
@@ -42,7 +42,8 @@ class Accuracy:
         counts: by outcome, `pending` among them.
         error: mean absolute error relative to the price the forecast was made at; NaN where none is settled.
         baseline_error: the same of the random walk, which says that the price stays.
-        hits: of the directions that were called, those that were right; by a coin one half are.
+        hits: of the calls of a rise or a fall that were followed by a move, those that were right; by a coin one half.
+        called: how many those calls are.
         covered: of the prices, those within the interval, by its level in percent.
     """
 
@@ -50,14 +51,26 @@ class Accuracy:
     error: float
     baseline_error: float
     hits: Share
+    called: int
     covered: dict[int, Share]
+
+    @property
+    def made(self) -> int:
+        """How many forecasts there are."""
+        return sum(self.counts.values())
+
+    @property
+    def settled(self) -> int:
+        """How many of them have an outcome."""
+        return self.made - self.counts.get(PENDING, 0)
 
 
 def measure(log: pd.DataFrame) -> Accuracy:
     """Measures forecasts of the log (`COLUMNS` of it)."""
     outcome = log["outcome"].fillna(PENDING)
     priced = log[log["actual_price"].notna()]
-    called = priced[priced["outcome"].isin([CORRECT, INCORRECT])]
+    # Where no direction was called, incorrect only means that the price moved.
+    called = priced[priced["direction"].isin([UP, DOWN]) & priced["outcome"].isin([CORRECT, INCORRECT])]
     price, actual = (priced[name].to_numpy(np.float64) for name in ("price", "actual_price"))
     forecast = priced["predicted_price"].to_numpy(np.float64)
     return Accuracy(
@@ -65,11 +78,21 @@ def measure(log: pd.DataFrame) -> Accuracy:
         error=float(np.mean(np.abs(forecast - actual) / price)) if len(priced) else nan,
         baseline_error=float(np.mean(np.abs(price - actual) / price)) if len(priced) else nan,
         hits=_share(called["outcome"] == CORRECT, called),
+        called=len(called),
         covered={
             level: _share(priced["actual_price"].between(priced[f"lower_{level}"], priced[f"upper_{level}"]), priced)
             for level in (80, 95)
         },
     )
+
+
+def independent_outcomes(log: pd.DataFrame) -> int:
+    """How many forecasts there are if each begins where the one before it ends."""
+    count, end = 0, None
+    for row in log.sort_values("made_at")[["made_at", "target_at"]].itertuples():
+        if end is None or row.made_at >= end:
+            count, end = count + 1, row.target_at
+    return count
 
 
 def wilson(share: float, independent: int) -> tuple[float, float]:

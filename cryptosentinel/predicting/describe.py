@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from cryptosentinel.bundle import FLAT, RANDOM_WALK
+from cryptosentinel.predicting.accuracy import measure
 from cryptosentinel.predicting.settling import CORRECT, FLAT_OUTCOME, INCORRECT, MISSED
 
 if TYPE_CHECKING:
@@ -91,13 +93,12 @@ def record(log: pd.DataFrame) -> dict[str, Any]:
 
     `independent` counts the outcomes those shares rest on, those that overlap once.
     """
-    priced = log[log["actual_price"].notna()]
-    figures: dict[str, Any] = {"made": len(log), "settled": int(log["outcome"].notna().sum())}
-    figures |= {name: int((log["outcome"] == name).sum()) for name in (CORRECT, INCORRECT, FLAT_OUTCOME, MISSED)}
-    figures["independent"] = independent_outcomes(priced)
-    for level in (80, 95):
-        inside = priced["actual_price"].between(priced[f"lower_{level}"], priced[f"upper_{level}"])
-        figures[f"covered_{level}"] = float(inside.mean()) if len(priced) else None
+    accuracy = measure(log)
+    figures: dict[str, Any] = {"made": accuracy.made, "settled": accuracy.settled}
+    figures |= {name: accuracy.counts.get(name, 0) for name in (CORRECT, INCORRECT, FLAT_OUTCOME, MISSED)}
+    figures["independent"] = accuracy.covered[80].independent
+    for level, share in accuracy.covered.items():
+        figures[f"covered_{level}"] = share.value if math.isfinite(share.value) else None
     return figures
 
 
@@ -105,15 +106,6 @@ def evidence(independent: int) -> str:
     """How far coverage can be judged by that many outcomes that do not overlap."""
     outcomes = f"{independent:,} outcome{'s that do' if independent != 1 else ' that does'} not overlap"
     return outcomes if independent >= ENOUGH_OUTCOMES else f"{outcomes}: too few to judge"
-
-
-def independent_outcomes(log: pd.DataFrame) -> int:
-    """How many forecasts there are if each begins where the one before it ends."""
-    count, end = 0, None
-    for row in log.sort_values("made_at")[["made_at", "target_at"]].itertuples():
-        if end is None or row.made_at >= end:
-            count, end = count + 1, row.target_at
-    return count
 
 
 def forecast_records(log: pd.DataFrame) -> list[dict[str, Any]]:

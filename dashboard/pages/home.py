@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 import streamlit as st
 
-from cryptosentinel.predicting import is_outlying, is_widened
+from cryptosentinel.predicting import is_outlying, is_widened, measure
 from dashboard import charts, parts, shell, text
-from dashboard.data import Home, Record, forecast_table, is_recorded, next_run, settled, since
+from dashboard.data import Home, forecast_table, is_recorded, next_run, settled, since
 
 HOURS = (3, 6, 12, 24)
 TABLE_ROWS = 36
@@ -122,7 +122,7 @@ def _past(home: Home, hours: int) -> None:
     with right:
         # What is read is that of `RECORD_WINDOW`; a young market has less.
         st.header(f"Record of the last {text.duration(home.now - home.forecasts['made_at'].iloc[0])}", anchor=False)
-        parts.record(Record.of(home.forecasts), home.limits.flat_move)
+        parts.record(measure(home.forecasts), home.limits.flat_move)
     st.header("Latest forecasts", anchor=False)
     parts.forecasts(forecast_table(home.forecasts, TABLE_ROWS), text.decimals(home.quote.price), shell.zone())
 

@@ -13,7 +13,7 @@ import pytest
 from cryptosentinel.config import ScheduleSettings
 from cryptosentinel.errors import UserInputError
 from cryptosentinel.workspace import Workspace, remember
-from dashboard.data import Home, Record, forecast_table, next_run, open_market, read_home, settled, since
+from dashboard.data import Home, forecast_table, next_run, open_market, read_home, settled, since
 from tests.builders import make_random_bars
 from tests.dashboard.builders import an_alert, register, settings_for, some_forecasts, with_bars, with_forecasts
 
@@ -162,37 +162,6 @@ def test_only_open_alerts_are_shown(tmp_path: Path) -> None:
         pd.concat([an_alert(NOW, "now"), an_alert(NOW, "then", severity="critical", resolved=True)])
     )
     assert list(read(workspace).alerts["message"]) == ["now"]
-
-
-def outcomes(*rows: tuple[str, str | None]) -> pd.DataFrame:
-    frame = pd.DataFrame(rows, columns=["direction", "outcome"])
-    frame["made_at"] = pd.date_range(NOW, periods=len(frame), freq="5min")
-    frame["target_at"] = frame["made_at"] + pd.Timedelta("30min")
-    frame["actual_price"] = [None if outcome in {None, "missed"} else 100.0 for outcome in frame["outcome"]]
-    return frame.assign(lower_80=90.0, upper_80=99.0, lower_95=90.0, upper_95=110.0)
-
-
-def test_the_hit_rate_counts_calls_that_were_followed_by_a_move() -> None:
-    record = Record.of(
-        outcomes(
-            ("up", "correct"),
-            ("down", "correct"),
-            ("up", "incorrect"),
-            ("flat", "incorrect"),
-            ("up", "flat"),
-            ("up", "missed"),
-            ("up", None),
-        )
-    )
-    assert record.counts == {"made": 7, "settled": 6, "correct": 2, "incorrect": 2, "flat": 1, "missed": 1}
-    assert (record.hit_rate, record.called) == (pytest.approx(2 / 3), 3)
-    assert (record.covered_80, record.covered_95) == (0.0, 1.0)
-    assert record.independent == 1  # they are made within half an hour
-
-
-def test_without_a_call_there_is_no_hit_rate() -> None:
-    record = Record.of(outcomes(("flat", "incorrect"), ("up", None)))
-    assert (record.hit_rate, record.called) == (None, 0)
 
 
 def test_the_table_begins_with_the_newest_forecast_and_says_what_became_of_each(workspace: Workspace) -> None:
