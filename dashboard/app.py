@@ -12,10 +12,12 @@ import streamlit as st
 from dashboard import shell
 
 st.set_page_config("CryptoSentinel", page_icon=str(Path(__file__).with_name("icon.svg")), layout="wide")
-page = st.navigation(
-    [st.Page("pages/home.py", title="Home", icon=":material/home:", default=True)],
-    position="top",  # a chart wants the whole width
-)
+PAGES = {
+    "Market": [
+        st.Page("pages/home.py", title="Home", icon=":material/home:", default=True),
+    ],
+}
+page = st.navigation(PAGES, position="top")  # a chart wants the whole width
 
 
 @st.fragment(run_every=shell.REFRESH_S)

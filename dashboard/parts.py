@@ -20,7 +20,7 @@ from cryptosentinel.predicting import (
     made_by,
 )
 from dashboard import text
-from dashboard.data import Home
+from dashboard.data.home import Home
 from dashboard.text import OUTCOMES, name, plain, share
 from dashboard.zone import UTC_ZONE, Zone
 

@@ -7,20 +7,26 @@ import functools
 import logging
 import secrets
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Iterable
 from datetime import UTC, datetime
+from typing import Literal, TypeVar
 
 import streamlit as st
 
 from cryptosentinel.errors import CryptoSentinelError, StorageError, UserInputError
 from cryptosentinel.workspace import Workspace
-from dashboard.data import Home, is_recorded, open_market, read_home
+from dashboard.acting import Permission, permission
+from dashboard.data.home import Home, read_home
+from dashboard.data.market import is_recorded, next_run, open_market
 from dashboard.text import name, plain
 from dashboard.zone import CHOICES, Zone
 
 # How often live parts look for something new. A read is shared by all viewers for as long.
 REFRESH_S = 15
 _ZONE = "zone"
+
+T = TypeVar("T")
+Table = Literal["bars", "features", "forecasts", "registry", "clock"]
 
 logger = logging.getLogger("cryptosentinel.dashboard")
 
@@ -39,18 +45,76 @@ def _open(settings: str | None) -> Workspace:
 
 
 @st.cache_data(ttl=REFRESH_S - 1, show_spinner=False)
-def _read(settings: str | None) -> Home | None:
-    return read_home(_open(settings), datetime.now(UTC))
+def _version(settings: str | None, table: Table) -> Hashable:
+    storage = _open(settings).storage
+    match table:
+        case "bars":
+            return storage.features.version()
+        case "features":
+            return storage.features.version(_open(settings).spec.hash)
+        case "forecasts":
+            return storage.log.version()
+        case "registry":
+            champion = storage.registry.champion()
+            told = [(model.version, model.verdict, model.pruned_at) for model in storage.registry.versions()]
+            return repr((champion and champion.version, told))
+        case "clock":
+            return secrets.token_hex(4)
+
+
+# A resource and not data, which each viewer would be given a copy of: what was read is not to be changed.
+@st.cache_resource(ttl=600, max_entries=100, show_spinner=False)
+def _read(
+    settings: str | None,
+    reader: str,  # noqa: ARG001 (part of the key, as are the two below)
+    versions: tuple[Hashable, ...],  # noqa: ARG001
+    arguments: tuple[Hashable, ...],
+    _reader: Callable[..., T],
+) -> T:
+    return _reader(_open(settings), *arguments)
+
+
+def read(reader: Callable[..., T], *arguments: Hashable, of: Iterable[Table]) -> T:
+    """What a function of `data` reads, once for all viewers and until one of the tables changes.
+
+    Tables are looked at every `REFRESH_S`. Nobody may change what is returned: others are shown the same object.
+
+    Args:
+        reader: is given the market and `arguments`.
+        arguments: what is asked for; hashable.
+        of: what is read; with "clock", what is read is `REFRESH_S` old at most.
+    """
+    settings = settings_json()
+    versions = tuple(_version(settings, table) for table in of)
+    return _read(settings, f"{reader.__module__}.{reader.__qualname__}", versions, arguments, reader)
 
 
 def market() -> Workspace:
-    """The market that this dashboard shows; raises as `data.open_market`."""
+    """The market that this dashboard shows; raises as `data.market.open_market`."""
     return _open(settings_json())
 
 
 def home() -> Home | None:
-    """What `data.read_home` read, at most `REFRESH_S` ago."""
-    return _read(settings_json())
+    """What `data.home.read_home` read, at most `REFRESH_S` ago."""
+    return read(_home_now, of=["clock"])
+
+
+def _home_now(workspace: Workspace) -> Home | None:
+    return read_home(workspace, datetime.now(UTC))
+
+
+def may_act() -> Permission:
+    """Whether this viewer may do more than look."""
+    return permission(market().settings.dashboard, st.context.headers)
+
+
+def when(pipeline: str) -> str:
+    """When a pipeline runs next, for a sentence."""
+    workspace = market()
+    if is_recorded(workspace):
+        return "when the recording is replayed"
+    now = datetime.now(UTC)
+    return f"at {zone().told(next_run(workspace.settings.schedules, pipeline, now), now)}"
 
 
 def header() -> None:

@@ -205,6 +205,13 @@ class DashboardSettings(Group):
 
     host: str = "127.0.0.1"
     port: int = Field(8501, ge=0, le=65535, description="0: any free port")
+    actions: bool = Field(False, description="whether viewers may run pipelines and acknowledge or mute alerts")
+    user_header: Annotated[str | None, OrNone] = Field(
+        None,
+        pattern=r"^[A-Za-z0-9-]+$",
+        description="header in which a proxy in front says who asks; actions then need it, and in a cluster they need a"
+        " proxy",
+    )
 
 
 class ScheduleSettings(Group):

@@ -37,6 +37,8 @@ ENV_PREFIX = "CRYPTOSENTINEL_"
 CONFIG_VARIABLE = f"{ENV_PREFIX}CONFIG"
 # The second is read by the tests.
 _NOT_SETTINGS = frozenset({CONFIG_VARIABLE, f"{ENV_PREFIX}TEST_DATA"})
+# A switch whose name people write as one word.
+_ALSO = {f"{ENV_PREFIX}DASHBOARD_ACTIONS": f"{ENV_PREFIX}DASHBOARD__ACTIONS"}
 
 
 class Settings(Group):
@@ -99,7 +101,7 @@ def load_settings(
         SettingsError: settings are unknown or malformed, or the file cannot be read. The message has a line for each,
             and names it as it was written: as a variable, as a key of the file, as a flag.
     """
-    environ = os.environ if environ is None else environ
+    environ = {_ALSO.get(name, name): value for name, value in (os.environ if environ is None else environ).items()}
     path = config or (Path(environ[CONFIG_VARIABLE]) if environ.get(CONFIG_VARIABLE) else None)
     written = flags or {}
     return layers.merge(

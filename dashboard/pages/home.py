@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import streamlit as st
 
 from cryptosentinel.predicting import is_outlying, is_widened, measure
-from dashboard import charts, parts, shell, text
-from dashboard.data import Home, forecast_table, is_recorded, next_run, settled, since
+from dashboard import parts, shell, text
+from dashboard.charts.base import CONFIG
+from dashboard.charts.price import error_chart, price_chart
+from dashboard.data.home import Home, forecast_table, settled, since
 
 HOURS = (3, 6, 12, 24)
 TABLE_ROWS = 36
@@ -20,7 +22,7 @@ def live() -> None:
     """The whole page in one piece, so that its parts show the same moment."""
     home = shell.home()
     if home is None:
-        st.info(f"No bars yet. The feature pipeline brings them {_when('feature')}; forecasts follow.")
+        st.info(f"No bars yet. The feature pipeline brings them {shell.when('feature')}; forecasts follow.")
         return
     _state(home)
     with st.container(horizontal=True, gap="small"):
@@ -30,14 +32,6 @@ def live() -> None:
     hours = _chart(home)
     if len(home.forecasts):
         _past(home, hours)
-
-
-def _when(pipeline: str) -> str:
-    workspace = shell.market()
-    if is_recorded(workspace):
-        return "when the recording is replayed"
-    now = datetime.now(UTC)
-    return f"at {shell.zone().told(next_run(workspace.settings.schedules, pipeline, now), now)}"
 
 
 def _state(home: Home) -> None:
@@ -57,7 +51,9 @@ def _state(home: Home) -> None:
         if home.alerts.empty:
             st.badge("No open alerts", icon=":material/check:", color="gray")
     if home.abstained:
-        ticks = f" The feature pipeline runs again {_when('feature')}, the training pipeline {_when('training')}."
+        ticks = (
+            f" The feature pipeline runs again {shell.when('feature')}, the training pipeline {shell.when('training')}."
+        )
         st.warning(
             f"No forecast can be made now: {text.plain(home.abstained)}.{'' if home.recorded else ticks}",
             icon=":material/warning:",
@@ -65,7 +61,7 @@ def _state(home: Home) -> None:
     if home.expired:
         st.warning(
             f"The newest forecast was for {shell.zone().told(home.forecast['target_at'], home.clock)}, which is past. "
-            f"The inference pipeline runs again {_when('inference')}.",
+            f"The inference pipeline runs again {shell.when('inference')}.",
             icon=":material/warning:",
         )
     parts.alerts(home.alerts, home.clock, shell.zone())
@@ -85,7 +81,7 @@ def _forecast(home: Home) -> None:
     if home.forecast is not None:
         parts.forecast(home, home.forecast, shell.zone())
     elif not home.abstained:
-        st.info(f"No forecast yet. The inference pipeline makes the first {_when('inference')}.")
+        st.info(f"No forecast yet. The inference pipeline makes the first {shell.when('inference')}.")
 
 
 def _chart(home: Home) -> int:
@@ -102,10 +98,8 @@ def _chart(home: Home) -> int:
             label_visibility="collapsed",
         )
     currency = shell.market().settings.market.currency
-    figure = charts.price_chart(
-        home.bars, home.forecasts, home.interval, hours, currency, shell.zone(), expired=home.expired
-    )
-    st.plotly_chart(figure, key="price", config=charts.CONFIG, alt="Candlesticks of the price, and the forecast")
+    figure = price_chart(home.bars, home.forecasts, home.interval, hours, currency, shell.zone(), expired=home.expired)
+    st.plotly_chart(figure, key="price", config=CONFIG, alt="Candlesticks of the price, and the forecast")
     return hours
 
 
@@ -117,8 +111,8 @@ def _past(home: Home, hours: int) -> None:
         if recent.empty:
             parts.aside("No forecast for these hours has been settled yet.")
         else:
-            figure = charts.error_chart(recent, home.interval, shell.zone())
-            st.plotly_chart(figure, key="errors", config=charts.CONFIG, alt="Errors of past forecasts and their bands")
+            figure = error_chart(recent, home.interval, shell.zone())
+            st.plotly_chart(figure, key="errors", config=CONFIG, alt="Errors of past forecasts and their bands")
     with right:
         # What is read is that of `RECORD_WINDOW`; a young market has less.
         st.header(f"Record of the last {text.duration(home.now - home.forecasts['made_at'].iloc[0])}", anchor=False)

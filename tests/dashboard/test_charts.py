@@ -9,8 +9,8 @@ import numpy as np
 import plotly.graph_objects as go
 import pytest
 
-from dashboard import charts
-from dashboard.data import Home, read_home, settled
+from dashboard.charts import price as charts
+from dashboard.data.home import Home, read_home, settled
 from dashboard.zone import Zone
 from tests.builders import FIVE
 from tests.dashboard.builders import settings_for, with_forecasts

@@ -13,7 +13,8 @@ import pytest
 from cryptosentinel.config import ScheduleSettings
 from cryptosentinel.errors import UserInputError
 from cryptosentinel.workspace import Workspace, remember
-from dashboard.data import Home, forecast_table, next_run, open_market, read_home, settled, since
+from dashboard.data.home import Home, forecast_table, read_home, settled, since
+from dashboard.data.market import next_run, open_market
 from tests.builders import make_random_bars
 from tests.dashboard.builders import an_alert, register, settings_for, some_forecasts, with_bars, with_forecasts
 

@@ -1,41 +1,24 @@
-"""What the pages show, read from the stores into small frames. Reads only, asks no network, knows no Streamlit."""
+"""What the first page shows, read from the stores into small frames."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import pandas as pd
-from croniter import croniter
 
-from cryptosentinel.config import ForecastSettings, ScheduleSettings, load_settings
+from cryptosentinel.config import ForecastSettings
 from cryptosentinel.forecasting import past_verdicts
-from cryptosentinel.market import FileSource, Quote
+from cryptosentinel.market import Quote
 from cryptosentinel.market.bars import Interval
 from cryptosentinel.market.quotes import QUOTE_WINDOW, quote_from_bars
 from cryptosentinel.predicting import abstention
 from cryptosentinel.storage import RegisteredModel
-from cryptosentinel.workspace import Workspace, stored_workspace
+from cryptosentinel.workspace import Workspace
+from dashboard.data.market import is_recorded
 from dashboard.text import DIRECTIONS, OUTCOMES, PENDING, name
 
 RECORD_WINDOW = timedelta(days=7)
-
-
-def open_market(settings_json: str | None) -> Workspace:
-    """Opens the market of `Settings.public_json`, or, without, the one that this machine used last.
-
-    Raises:
-        UserInputError: nothing has run here yet, or the settings cannot be followed.
-        StorageError: the store cannot be opened.
-    """
-    settings = load_settings(overrides=json.loads(settings_json) if settings_json else None)
-    return stored_workspace(settings, begin=True)
-
-
-def is_recorded(workspace: Workspace) -> bool:
-    """Whether the market is a recording, whose time stands still at its newest bar's close."""
-    return isinstance(workspace.source, FileSource)
 
 
 @dataclass(frozen=True)
@@ -177,9 +160,3 @@ def since(rows: pd.DataFrame, column: str, start: datetime) -> pd.DataFrame:
 def settled(rows: pd.DataFrame) -> pd.DataFrame:
     """The forecasts whose actual price is known."""
     return rows[rows["actual_price"].notna()].reset_index(drop=True)
-
-
-def next_run(schedules: ScheduleSettings, pipeline: str, after: datetime) -> datetime:
-    """When a pipeline (`feature`, `training` or `inference`) runs next after a time, by its schedule."""
-    tick: datetime = croniter(getattr(schedules, pipeline), after, second_at_beginning=True).get_next(datetime)
-    return tick

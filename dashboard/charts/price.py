@@ -1,30 +1,32 @@
-"""Plotly figures of the market and its forecasts. Knows no Streamlit; text and grid take the theme's colours.
-
-Colours are of the Okabe-Ito kind, told apart with any colour vision, and dark enough for a white page and light enough
-for a black one; what they say is said by shape as well. Plotly reads markup in texts, so texts from data stay out.
-"""
+"""The price with its forecasts, and their errors."""
 
 from __future__ import annotations
-
-from datetime import datetime, timedelta
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
 from cryptosentinel.market.bars import Interval
+from dashboard.charts.base import (
+    DOWN,
+    FILL_80,
+    FILL_95,
+    FILL_PAST,
+    FORECAST,
+    MARKERS,
+    QUIET,
+    UP,
+    add_band,
+    broken_line,
+    naive,
+    naive_time,
+    new_figure,
+    number_format,
+    shifted,
+)
 from dashboard.text import decimals, price
 from dashboard.zone import UTC_ZONE, Zone
 
-UP, DOWN, FORECAST, QUIET = "#2a86d1", "#d9751c", "#9a6bdc", "#8a929e"
-FILL_80, FILL_95, FILL_PAST = "rgba(154,107,220,.32)", "rgba(154,107,220,.15)", "rgba(138,146,158,.17)"
-# The outcome's sign and colour, as in `text.OUTCOMES`.
-MARKERS = {"correct": ("circle", UP), "incorrect": ("x", DOWN), "flat": ("line-ew-open", QUIET)}
-CONFIG = {
-    "displaylogo": False,
-    "modeBarButtons": [["zoom2d", "pan2d", "resetScale2d", "toImage"]],
-    "scrollZoom": False,
-}
 _FAN_STEPS = 12
 
 
@@ -55,16 +57,16 @@ def price_chart(
     at = bars["timestamp"].iloc[-1]
     offset, label = zone.offset(at), zone.label(at)
     utc = bars["timestamp"].dt.strftime("%H:%M UTC") if offset else None
-    bars, forecasts = _shifted(bars, offset), _shifted(forecasts, offset)
-    figure = _figure(height=460, zone=label)
+    bars, forecasts = shifted(bars, offset), shifted(forecasts, offset)
+    figure = new_figure(height=460, zone=label)
     closed_at = bars["timestamp"].iloc[-1] + interval.delta
     start = closed_at - pd.Timedelta(hours=hours)
     newest = forecasts.iloc[-1] if len(forecasts) and forecasts["target_at"].iloc[-1] > closed_at else None
     past = forecasts[forecasts["target_at"].between(start, closed_at)]
-    gap, digits = 1.5 * interval.delta, _format(bars["close"].iloc[-1])
+    gap, digits = 1.5 * interval.delta, number_format(bars["close"].iloc[-1])
 
-    _band(figure, past["target_at"], past["lower_80"], past["upper_80"], gap, FILL_PAST, "its 80% band", rank=3)
-    x, y = _line(past["target_at"], past["predicted_price"], gap)
+    add_band(figure, past["target_at"], past["lower_80"], past["upper_80"], gap, FILL_PAST, "its 80% band", rank=3)
+    x, y = broken_line(past["target_at"], past["predicted_price"], gap)
     figure.add_scatter(
         x=x,
         y=y,
@@ -75,7 +77,7 @@ def price_chart(
         hovertemplate=f"%{{y:{digits}}}",
     )
     figure.add_candlestick(
-        x=_naive(bars["timestamp"]),
+        x=naive(bars["timestamp"]),
         **{side: bars[side] for side in ("open", "high", "low", "close")},
         name="price",
         text=utc,
@@ -89,9 +91,9 @@ def price_chart(
     if newest is not None:
         _fan(figure, newest, expired=expired)
     _price_tag(figure, bars["close"].iloc[-1])
-    figure.add_vline(x=_naive_time(closed_at), line={"color": QUIET, "width": 1, "dash": "dash"})
+    figure.add_vline(x=naive_time(closed_at), line={"color": QUIET, "width": 1, "dash": "dash"})
     end = closed_at if newest is None else newest["target_at"]
-    figure.update_xaxes(range=[_naive_time(start), _naive_time(end + 0.02 * (end - start))], rangeslider_visible=False)
+    figure.update_xaxes(range=[naive_time(start), naive_time(end + 0.02 * (end - start))], rangeslider_visible=False)
     figure.update_yaxes(range=_reach(bars[bars["timestamp"] >= start], past, newest), title=currency.upper())
     return figure
 
@@ -106,22 +108,22 @@ def error_chart(forecasts: pd.DataFrame, interval: Interval, zone: Zone = UTC_ZO
     """
     at = forecasts["target_at"].iloc[-1]
     offset, label = zone.offset(at), zone.label(at)
-    figure = _figure(height=320, zone=label)
+    figure = new_figure(height=320, zone=label)
     utc = forecasts["target_at"].dt.strftime(" (%H:%M UTC)" if offset else "")
-    forecasts = _shifted(forecasts, offset).assign(utc=utc)
+    forecasts = shifted(forecasts, offset).assign(utc=utc)
     centre = forecasts["predicted_price"]
 
     def off(values: pd.Series) -> pd.Series:
         return 100 * (values / centre - 1)
 
-    gap, digits = 1.5 * interval.delta, _format(centre.iloc[-1])
+    gap, digits = 1.5 * interval.delta, number_format(centre.iloc[-1])
     for level, fill in ((95, FILL_95), (80, FILL_80)):
         lower, upper = off(forecasts[f"lower_{level}"]), off(forecasts[f"upper_{level}"])
-        _band(figure, forecasts["target_at"], lower, upper, gap, fill, f"{level}% band")
+        add_band(figure, forecasts["target_at"], lower, upper, gap, fill, f"{level}% band")
     for outcome, (symbol, colour) in MARKERS.items():
         rows = forecasts["outcome"] == outcome
         figure.add_scatter(
-            x=_naive(forecasts.loc[rows, "target_at"]),
+            x=naive(forecasts.loc[rows, "target_at"]),
             y=off(forecasts["actual_price"])[rows],
             customdata=forecasts.loc[rows, ["actual_price", "predicted_price", "utc"]],
             mode="markers",
@@ -132,26 +134,6 @@ def error_chart(forecasts: pd.DataFrame, interval: Interval, zone: Zone = UTC_ZO
         )
     figure.add_hline(y=0, line={"color": FORECAST, "width": 1, "dash": "dot"})
     figure.update_yaxes(ticksuffix="%", tickformat="+.2~f", title="actual - forecast")
-    return figure
-
-
-def _shifted(rows: pd.DataFrame, offset: timedelta) -> pd.DataFrame:
-    """With times that read in UTC as the clock does there: Plotly knows no zones."""
-    times = [name for name in ("timestamp", "made_at", "target_at") if name in rows]
-    return rows.assign(**{name: rows[name] + offset for name in times})
-
-
-def _figure(height: int, zone: str) -> go.Figure:
-    figure = go.Figure()
-    figure.update_layout(
-        height=height,
-        margin={"l": 8, "r": 8, "t": 36, "b": 8},
-        hovermode="x unified",
-        dragmode=False,
-        legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
-    )
-    figure.update_xaxes(showgrid=False, hoverformat=f"%d %b %H:%M {zone}", title=zone)
-    figure.update_yaxes(side="right", tickformat=",~f", automargin=True)
     return figure
 
 
@@ -167,12 +149,12 @@ def _fan(figure: go.Figure, forecast: pd.Series, *, expired: bool) -> None:
             pd.Series(middle + np.sqrt(share) * (forecast[f"{side}_{level}"] - forecast["predicted_price"]))
             for side in ("lower", "upper")
         )
-        _band(figure, times, lower, upper, target - made, fill, f"{level}% band")
+        add_band(figure, times, lower, upper, target - made, fill, f"{level}% band")
     ends = ", ".join(
         f"{level}%: {price(forecast[f'lower_{level}'])} to {price(forecast[f'upper_{level}'])}" for level in (80, 95)
     )
     figure.add_scatter(
-        x=_naive(pd.Series([made, target])),
+        x=naive(pd.Series([made, target])),
         y=[forecast["price"], forecast["predicted_price"]],
         mode="lines+markers",
         name="forecast, its time is past" if expired else "forecast",
@@ -180,60 +162,8 @@ def _fan(figure: go.Figure, forecast: pd.Series, *, expired: bool) -> None:
         line={"color": colour, "width": 2.5},
         marker={"symbol": ["circle", "diamond"], "size": [1, 9]},
         customdata=["", f" ({ends})"],
-        hovertemplate=f"%{{y:{_format(forecast['price'])}}}%{{customdata}}",
+        hovertemplate=f"%{{y:{number_format(forecast['price'])}}}%{{customdata}}",
     )
-
-
-def _band(
-    figure: go.Figure,
-    times: pd.Series,
-    lower: pd.Series,
-    upper: pd.Series,
-    gap: timedelta,
-    fill: str,
-    name: str,
-    *,
-    rank: int = 5,
-) -> None:
-    """A filled band; where neighbours are further apart than `gap`, it is interrupted."""
-    x: list[object] = []
-    y: list[object] = []
-    for rows in _runs(times, gap):
-        around = _naive(times.iloc[rows])
-        x += [*around, *around[::-1], None]
-        y += [*upper.iloc[rows], *lower.iloc[rows][::-1], None]
-    figure.add_scatter(
-        x=x,
-        y=y,
-        mode="lines",
-        line={"width": 0},
-        fill="toself",
-        fillcolor=fill,
-        name=name,
-        legendrank=rank,
-        hoverinfo="skip",
-    )
-
-
-def _line(times: pd.Series, values: pd.Series, gap: timedelta) -> tuple[list[object], list[object]]:
-    """The x and y of a line, interrupted likewise."""
-    runs = _runs(times, gap)
-    return (
-        [time for rows in runs for time in (*_naive(times.iloc[rows]), None)],
-        [value for rows in runs for value in (*values.iloc[rows], None)],
-    )
-
-
-def _runs(times: pd.Series, gap: timedelta) -> list[np.ndarray]:
-    """The positions of `times`, split where neighbours are further apart than `gap`."""
-    if times.empty:
-        return []
-    breaks = np.flatnonzero(times.diff().to_numpy() > pd.Timedelta(gap).to_timedelta64())
-    return np.split(np.arange(len(times)), breaks)
-
-
-def _format(value: float) -> str:
-    return f",.{decimals(value)}f"
 
 
 def _price_tag(figure: go.Figure, value: float) -> None:
@@ -260,12 +190,3 @@ def _reach(bars: pd.DataFrame, past: pd.DataFrame, newest: pd.Series | None) -> 
     low, high = min(values), max(values)
     margin = 0.04 * (high - low)
     return [low - margin, high + margin]
-
-
-def _naive(times: pd.Series) -> list[datetime]:
-    """Times as Plotly wants them: it would drop the zone and keep the figures, so they are made UTC's first."""
-    return [time.to_pydatetime() for time in times.dt.tz_convert("UTC").dt.tz_localize(None)]
-
-
-def _naive_time(time: pd.Timestamp) -> datetime:
-    return _naive(pd.Series([time]))[0]

@@ -1,0 +1,109 @@
+"""What every Plotly figure here shares. Knows no Streamlit; text and grid take the theme's colours.
+
+Colours are of the Okabe-Ito kind, told apart with any colour vision, and dark enough for a white page and light enough
+for a black one; what they say is said by shape as well. Plotly reads markup in texts, so texts from data stay out.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from dashboard.text import decimals
+
+UP, DOWN, FORECAST, QUIET = "#2a86d1", "#d9751c", "#9a6bdc", "#8a929e"
+FILL_80, FILL_95, FILL_PAST = "rgba(154,107,220,.32)", "rgba(154,107,220,.15)", "rgba(138,146,158,.17)"
+# The outcome's sign and colour, as in `text.OUTCOMES`.
+MARKERS = {"correct": ("circle", UP), "incorrect": ("x", DOWN), "flat": ("line-ew-open", QUIET)}
+CONFIG = {
+    "displaylogo": False,
+    "modeBarButtons": [["zoom2d", "pan2d", "resetScale2d", "toImage"]],
+    "scrollZoom": False,
+}
+
+
+def shifted(rows: pd.DataFrame, offset: timedelta) -> pd.DataFrame:
+    """With times that read in UTC as the clock does there: Plotly knows no zones."""
+    times = [name for name in ("timestamp", "made_at", "target_at") if name in rows]
+    return rows.assign(**{name: rows[name] + offset for name in times})
+
+
+def new_figure(height: int, zone: str) -> go.Figure:
+    """An empty figure over time; `zone` labels its axis."""
+    figure = go.Figure()
+    figure.update_layout(
+        height=height,
+        margin={"l": 8, "r": 8, "t": 36, "b": 8},
+        hovermode="x unified",
+        dragmode=False,
+        legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
+    )
+    figure.update_xaxes(showgrid=False, hoverformat=f"%d %b %H:%M {zone}", title=zone)
+    figure.update_yaxes(side="right", tickformat=",~f", automargin=True)
+    return figure
+
+
+def add_band(
+    figure: go.Figure,
+    times: pd.Series,
+    lower: pd.Series,
+    upper: pd.Series,
+    gap: timedelta,
+    fill: str,
+    name: str,
+    *,
+    rank: int = 5,
+) -> None:
+    """A filled band; where neighbours are further apart than `gap`, it is interrupted."""
+    x: list[object] = []
+    y: list[object] = []
+    for rows in _runs(times, gap):
+        around = naive(times.iloc[rows])
+        x += [*around, *around[::-1], None]
+        y += [*upper.iloc[rows], *lower.iloc[rows][::-1], None]
+    figure.add_scatter(
+        x=x,
+        y=y,
+        mode="lines",
+        line={"width": 0},
+        fill="toself",
+        fillcolor=fill,
+        name=name,
+        legendrank=rank,
+        hoverinfo="skip",
+    )
+
+
+def broken_line(times: pd.Series, values: pd.Series, gap: timedelta) -> tuple[list[object], list[object]]:
+    """The x and y of a line, interrupted as `add_band` is."""
+    runs = _runs(times, gap)
+    return (
+        [time for rows in runs for time in (*naive(times.iloc[rows]), None)],
+        [value for rows in runs for value in (*values.iloc[rows], None)],
+    )
+
+
+def _runs(times: pd.Series, gap: timedelta) -> list[np.ndarray]:
+    """The positions of `times`, split where neighbours are further apart than `gap`."""
+    if times.empty:
+        return []
+    breaks = np.flatnonzero(times.diff().to_numpy() > pd.Timedelta(gap).to_timedelta64())
+    return np.split(np.arange(len(times)), breaks)
+
+
+def number_format(value: float) -> str:
+    """D3's format for prices of this size."""
+    return f",.{decimals(value)}f"
+
+
+def naive(times: pd.Series) -> list[datetime]:
+    """Times as Plotly wants them: it would drop the zone and keep the figures, so they are made UTC's first."""
+    return [time.to_pydatetime() for time in times.dt.tz_convert("UTC").dt.tz_localize(None)]
+
+
+def naive_time(time: pd.Timestamp) -> datetime:
+    """One time, as `naive`."""
+    return naive(pd.Series([time]))[0]
