@@ -64,6 +64,8 @@ CHALLENGERS = {
 # Beyond so many standard deviations a price is as good as outside of the forecast.
 _FARTHEST = 6.0
 _MOST = 700.0  # as a logarithm, what a float can hold
+# Not SciPy's: the dashboard's image has none.
+_erfc = np.vectorize(math.erfc, otypes=[np.float64])
 
 
 @dataclass(frozen=True)
@@ -225,13 +227,12 @@ def _of_sides(challenger: Array, said: Array) -> Array:
 
 def _bins(shift: Array, scale: Array) -> Array:
     """Probabilities of the ten bins under a normal distribution, where the forecast's own is the standard normal."""
-    from scipy.special import ndtr
-
-    edge = np.full((len(shift), 1), np.inf)
-    z = np.hstack([-edge, (_NORMAL_SCORES - shift[:, None]) / scale[:, None], edge])
+    z = (_NORMAL_SCORES - shift[:, None]) / scale[:, None]
     # Of the two tails the one that is not close to one, so that differences keep their digits.
-    upper = z[:, :-1] > 0
-    bins: Array = ndtr(np.where(upper, -z[:, :-1], z[:, 1:])) - ndtr(np.where(upper, -z[:, 1:], z[:, :-1]))
+    tail, outer = _erfc(np.abs(z) / math.sqrt(2)) / 2, np.zeros((len(z), 1))
+    beyond, above = np.hstack([outer, tail, outer]), np.hstack([outer, z, outer + 1]) > 0
+    low, high = beyond[:, :-1], beyond[:, 1:]
+    bins: Array = np.where(above[:, :-1], low - high, np.where(above[:, 1:], 1 - low - high, high - low))
     return bins
 
 
