@@ -100,6 +100,16 @@ def effective_size(x: Array, lag: int) -> float:
     return min(len(x) * variance / _bartlett(centred, lag), float(len(x)))
 
 
+def standard_error(x: Array, horizon_bars: int) -> float:
+    """That of the mean of a series, as `mean_test` has it, which its quantiles of Student's t need SciPy for.
+
+    Raises:
+        ValueError: as `mean_test`.
+    """
+    (x,) = as_series(x=x)
+    return _mean_and_error(x, horizon_bars)[1]
+
+
 def mean_test(x: Array, horizon_bars: int, alternative: Alternative) -> TestResult:
     """Tests whether the mean of a series is 0.
 

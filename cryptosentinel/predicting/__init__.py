@@ -1,7 +1,7 @@
 """Forecasting live: asking a predictor, settling what is due, raising alerts."""
 
 from cryptosentinel.predicting.accuracy import COLUMNS as ACCURACY_COLUMNS
-from cryptosentinel.predicting.accuracy import PENDING, Accuracy, Share, measure
+from cryptosentinel.predicting.accuracy import PENDING, Accuracy, Share, Skill, measure
 from cryptosentinel.predicting.describe import (
     ENOUGH_OUTCOMES,
     NO_BETTER_THAN_A_COIN,
@@ -20,7 +20,7 @@ from cryptosentinel.predicting.following import awaiting_training, fall_back, no
 from cryptosentinel.predicting.forecasts import abstention, forecast_frame, newest_rows
 from cryptosentinel.predicting.predictor import Answer, BundlePredictor, Predictor, Rows, answer_with
 from cryptosentinel.predicting.refusals import Abstention, expired_model, stale_features
-from cryptosentinel.predicting.settling import outcomes
+from cryptosentinel.predicting.settling import due_outcomes, outcomes
 from cryptosentinel.predicting.step import PredictReport, current_forecast, predict
 
 __all__ = [
@@ -37,11 +37,13 @@ __all__ = [
     "Predictor",
     "Rows",
     "Share",
+    "Skill",
     "abstention",
     "answer_with",
     "awaiting_training",
     "current_forecast",
     "describe_forecast",
+    "due_outcomes",
     "evidence",
     "expired_model",
     "fall_back",

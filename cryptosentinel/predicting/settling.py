@@ -30,16 +30,32 @@ def settle_due(
     Returns:
         The forecasts that were settled now.
     """
-    pending = log.read_forecasts(asset, unsettled=True)
+    settled = due_outcomes(log.read_forecasts(asset, unsettled=True), store, asset, interval, settings, now=now)
+    if len(settled):
+        log.settle(settled)
+    return settled
+
+
+def due_outcomes(
+    pending: pd.DataFrame,
+    store: FeatureStore,
+    asset: str,
+    interval: Interval,
+    settings: ForecastSettings,
+    *,
+    now: datetime,
+) -> pd.DataFrame:
+    """What `settle_due` would write now of forecasts without an outcome; reads the bars that it takes, writes nothing.
+
+    Returns:
+        Those whose target has passed and whose price is known or missed, with their outcomes, as `outcomes`.
+    """
     pending = pending[pending["target_at"] <= pd.Timestamp(now)]
     if pending.empty:
         return pending
     margin = timedelta(seconds=settings.settle_tolerance_s) + interval.delta
     bars = store.read_bars(asset, pending["target_at"].min() - margin)
-    settled = outcomes(pending, bars, interval, settings, now=now)
-    if len(settled):
-        log.settle(settled)
-    return settled
+    return outcomes(pending, bars, interval, settings, now=now)
 
 
 def revise_settled(
