@@ -1,0 +1,205 @@
+"""The dashboard over a market that has run for years: how long each page takes, its memory, and 20 viewers at once.
+
+    python benchmarks/bench_dashboard.py [--rows 800000] [--forecasts 100000] [--viewers 20] [--store FOLDER]
+
+Makes the store (see `dashboard_scale.store`; `--store` keeps it, and takes one that was kept), starts the dashboard as
+`cryptosentinel up` does, and looks at every page of `app.PAGES`: first with nothing in the server's caches, then as the
+next viewer does, then giving each filter another value; then in headless Chromium, where there is one. `--write` puts
+what is printed into benchmarks/results/dashboard.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psutil
+from dashboard_scale.store import make_store
+from dashboard_scale.viewer import Chromium, Viewer
+
+from cryptosentinel.config import Settings, load_settings
+from cryptosentinel.workspace import stored_workspace
+from pipelines.dashboard import free_port, running_dashboard
+
+RESULTS = Path(__file__).parent / "results" / "dashboard.md"
+FIRST_S, FILTER_S, MEMORY_MB = 2.0, 0.5, 600.0
+
+
+@dataclass
+class Times:
+    """Of one page, in seconds.
+
+    Attributes:
+        cold: until the first content, with nothing cached.
+        warm: the same for the next viewers.
+        whole: until all of it, for them.
+        filters: by the filter's label, the first time.
+        browser: until the first content in a browser whose cache is empty, then again.
+        size: bytes over the WebSocket.
+    """
+
+    cold: float = 0.0
+    warm: float = 0.0
+    whole: float = 0.0
+    filters: dict[str, float] = field(default_factory=dict)
+    browser: tuple[float, float] | None = None
+    size: int = 0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=800_000)
+    parser.add_argument("--forecasts", type=int, default=100_000)
+    parser.add_argument("--viewers", type=int, default=20)
+    parser.add_argument("--store", type=Path)
+    parser.add_argument("--pages", nargs="*", help="their url_path; all")
+    parser.add_argument("--write", action="store_true")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        home = given.store or Path(folder) / "home"
+        if not home.exists():
+            print(f"making {given.rows:,} rows of features and {given.forecasts:,} forecasts", file=sys.stderr)
+            make_store(home, datetime.now(UTC), rows=given.rows, forecasts=given.forecasts)
+        settings = load_settings(environ={}, overrides={"home": str(home), "dashboard.port": 0})
+        settings = stored_workspace(settings).settings
+        report, held = measured(settings, given.pages, given.viewers, Path(folder))
+    print(report)
+    if given.write:
+        RESULTS.write_text(report)
+    return 0 if held else 1
+
+
+def measured(settings: Settings, asked: list[str] | None, viewers: int, folder: Path) -> tuple[str, bool]:
+    """The report, and whether all limits hold."""
+    log, load = folder / "dashboard.log", os.getloadavg()[0]
+    with running_dashboard(settings, free_port(settings.dashboard), log) as address:
+        server = max(psutil.Process().children(recursive=True), key=lambda process: process.memory_info().rss)
+        with Viewer(address) as viewer:  # by which the server imports what it needs
+            begun = viewer.visit("")
+            paths = viewer.pages if asked is None else asked
+        times = {path: Times() for path in paths}
+        wrong = begun.wrong + look_alone(address, times)
+        alone = resident_mb(server)
+        chromium = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chrome"))), None)
+        if chromium:
+            with Chromium.opened(chromium) as browser:
+                for path, noted in times.items():
+                    noted.browser = (browser.visit(f"{address}/{path}"), browser.visit(f"{address}/{path}"))
+        began = time.perf_counter()
+        crowd, errors = look_together(address, paths, viewers)
+        crowd_s = time.perf_counter() - began
+        together, peak = resident_mb(server), peak_mb(server)
+    wrong += errors + [line for line in log.read_text().splitlines() if "id=" in line or "Traceback" in line]
+    rows = [
+        f"| {path or 'home'} | {t.cold * 1e3:.0f} | {t.warm * 1e3:.0f} | {t.whole * 1e3:.0f} | {t.size / 1e3:.0f} | "
+        f"{slowest(t.filters)} | {'' if t.browser is None else f'{t.browser[0] * 1e3:.0f}, {t.browser[1] * 1e3:.0f}'} |"
+        for path, t in times.items()
+    ]
+    held = {
+        "first content of every page, s": (
+            max(begun.first_s, *(max(t.cold, *(t.browser or ())) for t in times.values())),
+            FIRST_S,
+        ),
+        "every filter, s": (max([s for t in times.values() for s in t.filters.values()], default=0.0), FILTER_S),
+        "memory at its highest, MB": (peak, MEMORY_MB),
+        "errors": (float(len(wrong)), 0.0),
+    }
+    lines = [
+        "# The dashboard over years of a market",
+        "",
+        f"{datetime.now(UTC).date()}, {psutil.cpu_count()} cores, Python {sys.version.split()[0]}, load average before "
+        f"{load:.2f}. `python benchmarks/bench_dashboard.py --write` makes this page; viewers share the cores with the "
+        "server.",
+        "",
+        "| What | Measured | At most | Held |",
+        "|---|---:|---:|---|",
+        *(f"| {n} | {v:.4g} | {m:g} | {'yes' if v <= m else '**no**'} |" for n, (v, m) in held.items()),
+        "",
+        "Milliseconds until the first content: for the first viewer with nothing cached, for the next, and in Chromium "
+        "from navigation, with an empty cache and again.",
+        "",
+        "| Page | First viewer | Next viewer | ... all of it | kB | Slowest filter | Chromium |",
+        "|---|---:|---:|---:|---:|---|---:|",
+        *rows,
+        "",
+        f"Home was looked at before, by the first viewer since the server started: {begun.first_s:.2f} s to the first "
+        f"content, {begun.done_s:.2f} s to all of it.",
+        f"{viewers} viewers at once, each of all {len(paths)} pages, took {crowd_s:.1f} s: a page's first content took "
+        f"{statistics.median(crowd):.2f} s in the median, {max(crowd):.2f} s at most. The server's memory: "
+        f"{alone:.0f} MB after one viewer, {together:.0f} MB after all, {peak:.0f} MB at its highest.",
+        *(["", "Went wrong:", "", *(f"- {line}" for line in wrong[:20])] if wrong else []),
+        "",
+    ]
+    return "\n".join(lines), all(value <= most for value, most in held.values())
+
+
+def slowest(filters: dict[str, float]) -> str:
+    """The slowest of a page's filters, in words."""
+    if not filters:
+        return ""
+    label = max(filters, key=lambda name: filters[name])
+    return f"{filters[label] * 1e3:.0f} ({label}, of {len(filters)})"
+
+
+def look_alone(address: str, times: dict[str, Times]) -> list[str]:
+    """Looks at each page as the first viewer and as the next, then at its filters. Returns what went wrong."""
+    wrong = []
+    for path, noted in times.items():
+        with Viewer(address) as first:
+            drawn = first.visit(path)
+            noted.cold = drawn.first_s
+        with Viewer(address) as following:
+            again = following.visit(path)
+            noted.warm, noted.whole, noted.size = again.first_s, again.done_s, again.size
+            wrong += drawn.wrong + again.wrong
+            for filtered in again.filters:
+                changed = following.change(filtered)
+                noted.filters[filtered.label] = changed.done_s
+                wrong += changed.wrong
+    return wrong
+
+
+def look_together(address: str, paths: list[str], count: int) -> tuple[list[float], list[str]]:
+    """Seconds to first content of every page for each of as many viewers, and what went wrong."""
+    began = threading.Barrier(count)
+
+    def look(number: int) -> tuple[list[float], list[str]]:
+        seconds, wrong = [], []
+        began.wait()
+        with Viewer(address) as viewer:
+            for place in range(len(paths)):
+                drawn = viewer.visit(paths[(number + place) % len(paths)])
+                seconds.append(drawn.first_s)
+                wrong += drawn.wrong
+        return seconds, wrong
+
+    with ThreadPoolExecutor(count) as pool:
+        answers = list(pool.map(look, range(count)))
+    return [s for seconds, _ in answers for s in seconds], [w for _, wrong in answers for w in wrong]
+
+
+def resident_mb(process: psutil.Process) -> float:
+    return float(process.memory_info().rss / 1e6)
+
+
+def peak_mb(process: psutil.Process) -> float:
+    """The highest since it started, where the system knows it (Linux); else now."""
+    status = Path(f"/proc/{process.pid}/status")
+    if not status.exists():
+        return resident_mb(process)
+    line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) * 1024 / 1e6
+
+
+if __name__ == "__main__":
+    sys.exit(main())
