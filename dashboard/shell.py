@@ -55,9 +55,7 @@ def _version(settings: str | None, table: Table) -> Hashable:
         case "forecasts":
             return storage.log.version()
         case "registry":
-            champion = storage.registry.champion()
-            told = [(model.version, model.verdict, model.pruned_at) for model in storage.registry.versions()]
-            return repr((champion and champion.version, told))
+            return storage.registry.revision()
         case "clock":
             return secrets.token_hex(4)
 

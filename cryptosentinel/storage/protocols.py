@@ -120,8 +120,14 @@ class ModelRegistry(Protocol):
             StorageError: there is no such version.
         """
 
+    def newest(self) -> RegisteredModel | None:
+        """The version that was registered last; None while there is none."""
+
     def champion(self) -> RegisteredModel | None:
         """The version the alias points at, at first version 0; None only before that is registered."""
+
+    def revision(self) -> str:
+        """Another text after every change: whoever keeps what was read keeps it as long as this stays the same."""
 
     def promote(self, version: int, *, expected: int | None) -> None:
         """Moves the alias to `version` if it still points at `expected` (None, or 0: it was never moved).

@@ -10,12 +10,13 @@ so before the first file goes.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from deltalake import DeltaTable, write_deltalake
 
 from cryptosentinel.errors import StorageError, StoreConflictError
@@ -84,17 +85,28 @@ class DeltaModelRegistry:
         Raises:
             StorageError: there is no such version.
         """
-        for model in self.versions():
-            if model.version == version:
-                return model
-        raise StorageError(f"The registry at {self._root} has no version {version}.")
+        if (model := self._found(version)) is None:
+            raise StorageError(f"The registry at {self._root} has no version {version}.")
+        return model
+
+    def newest(self) -> RegisteredModel | None:
+        """The version that was registered last."""
+        table = delta.open_table(self._versions_uri, self._options)
+        if table is None:
+            return None
+        with delta.explained(self._versions_uri):
+            number = pc.max(delta.scan(table, ["version"])["version"]).as_py()
+        return None if number is None else self._found(number)
 
     def champion(self) -> RegisteredModel | None:
         """The version the alias points at: version 0 until it was first moved; None while there is no version."""
         aliases = self._rows(self._aliases_uri, ALIASES)
-        versions = self.versions()
-        number = aliases[0]["version"] if aliases else 0
-        return next((model for model in versions if model.version == number), None)
+        return self._found(aliases[0]["version"] if aliases else 0)
+
+    def revision(self) -> str:
+        """The versions of both tables."""
+        tables = [delta.open_table(uri, self._options) for uri in (self._versions_uri, self._aliases_uri)]
+        return ".".join("none" if table is None else str(table.version()) for table in tables)
 
     def promote(self, version: int, *, expected: int | None) -> None:
         """Moves the alias, by compare-and-swap; see `protocols.ModelRegistry`.
@@ -255,12 +267,16 @@ class DeltaModelRegistry:
         if current != version:
             _commit(table, {"alias": _CHAMPION, "version": version, "moved_at": _now()}, ALIASES, "overwrite")
 
-    def _rows(self, uri: str, schema: pa.Schema) -> list[dict[str, Any]]:
+    def _found(self, version: int) -> RegisteredModel | None:
+        rows = self._rows(self._versions_uri, VERSIONS, [f"version = {version}"])
+        return self._model(rows[0]) if rows else None
+
+    def _rows(self, uri: str, schema: pa.Schema, where: Sequence[str] = ()) -> list[dict[str, Any]]:
         table = delta.open_table(uri, self._options)
         if table is None:
             return []
         with delta.explained(uri):
-            return _by_version(table, schema)
+            return _by_version(table, schema, where)
 
     def _model(self, row: Mapping[str, Any]) -> RegisteredModel:
         return RegisteredModel(
@@ -274,8 +290,8 @@ class DeltaModelRegistry:
         )
 
 
-def _by_version(table: DeltaTable, schema: pa.Schema) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = delta.scan(table, grown=schema).sort_by("version").to_pylist()
+def _by_version(table: DeltaTable, schema: pa.Schema, where: Sequence[str] = ()) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = delta.scan(table, where=where, grown=schema).sort_by("version").to_pylist()
     return rows
 
 

@@ -13,7 +13,7 @@ from cryptosentinel.market import Quote
 from cryptosentinel.market.bars import Interval
 from cryptosentinel.market.quotes import QUOTE_WINDOW, quote_from_bars
 from cryptosentinel.predicting import abstention
-from cryptosentinel.storage import RegisteredModel
+from cryptosentinel.storage import ModelRegistry, RegisteredModel
 from cryptosentinel.workspace import Workspace
 from dashboard.data.market import is_recorded
 from dashboard.text import DIRECTIONS, OUTCOMES, PENDING, name
@@ -103,8 +103,8 @@ def read_home(workspace: Workspace, clock: datetime) -> Home | None:
     now = closed_at if recorded else clock
     bars = storage.features.read_bars(asset, newest - QUOTE_WINDOW, closed_at)
     forecasts = storage.log.read_forecasts(asset, now - RECORD_WINDOW)
-    versions = {model.version: model for model in storage.registry.versions()}
-    limits, data_end = workspace.settings.forecast, _data_end(storage.registry.champion())
+    champion, newest_model = storage.registry.champion(), storage.registry.newest()
+    limits, data_end = workspace.settings.forecast, _data_end(champion)
     return Home(
         now=now,
         clock=clock,
@@ -115,10 +115,16 @@ def read_home(workspace: Workspace, clock: datetime) -> Home | None:
         quote=quote_from_bars(asset, bars, interval, closed_at),
         forecasts=forecasts,
         alerts=storage.log.read_alerts(asset, open_only=True),
-        model=versions.get(int(forecasts["bundle_version"].iloc[-1])) if len(forecasts) else None,
-        trained=max((model for number, model in versions.items() if number), key=lambda m: m.version, default=None),
+        model=_maker(storage.registry, int(forecasts["bundle_version"].iloc[-1]), champion) if len(forecasts) else None,
+        trained=newest_model if newest_model and newest_model.version else None,
         abstained=abstention(storage.features, workspace.spec, asset, limits, data_end, now=now),
     )
+
+
+def _maker(registry: ModelRegistry, version: int, champion: RegisteredModel | None) -> RegisteredModel | None:
+    if champion is not None and champion.version == version:
+        return champion
+    return next((model for model in registry.versions() if model.version == version), None)  # of thousands
 
 
 def _data_end(model: RegisteredModel | None) -> datetime | None:

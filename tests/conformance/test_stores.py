@@ -209,7 +209,7 @@ class TestModelRegistry:
             model = registry.register(bundle(tmp_path / content, content), metrics={"rmse": 0.5}, verdict="better")
             assert model.version == number
         assert [model.version for model in registry.versions()] == [0, 1, 2]
-        assert registry.get(2) == registry.versions()[2] == model
+        assert registry.get(2) == registry.versions()[2] == registry.newest() == model
         assert (model.metrics, model.verdict) == ({"rmse": 0.5}, "better")
 
     def test_the_same_bundle_keeps_its_version(self, registry, tmp_path):
@@ -265,7 +265,22 @@ class TestModelRegistry:
         assert registry.versions() == [before[0], amended, before[2]]
         assert contents(registry.fetch(1, tmp_path / "into")) == contents_as(1, tmp_path / "b")
 
+    def test_its_revision_is_another_after_every_change_and_only_then(self, registry, tmp_path):
+        seen = [registry.revision()]
+        for change in (
+            lambda: registry.register(bundle(tmp_path / "a"), metrics={}, verdict=""),
+            lambda: registry.register(bundle(tmp_path / "b", "other"), metrics={}, verdict=""),
+            lambda: registry.amend(0, verdict="overtaken"),
+            lambda: registry.promote(1, expected=0),
+            lambda: registry.prune([0]),
+        ):
+            change()
+            seen.append(registry.revision())
+            assert registry.revision() == seen[-1]
+        assert len(set(seen)) == len(seen)
+
     def test_version_zero_is_champion_until_another_is_promoted(self, registry, tmp_path):
+        assert registry.newest() is None
         assert registry.champion() is None
         zero = registry.register(bundle(tmp_path / "a"), metrics={}, verdict="")
         registry.register(bundle(tmp_path / "b", "other"), metrics={}, verdict="")

@@ -73,9 +73,17 @@ class HopsworksModelRegistry:
         """One version."""
         return self._embedded.get(version)
 
+    def newest(self) -> RegisteredModel | None:
+        """The version that was registered last."""
+        return self._embedded.newest()
+
     def champion(self) -> RegisteredModel | None:
         """The version the alias points at."""
         return self._embedded.champion()
+
+    def revision(self) -> str:
+        """Another text after every change."""
+        return self._embedded.revision()
 
     def promote(self, version: int, *, expected: int | None) -> None:
         """Moves the alias, by compare-and-swap, and then the tag in Hopsworks."""
