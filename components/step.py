@@ -50,9 +50,7 @@ def step(name: str, settings: str, as_of: str, part: str = "") -> Iterator[Works
         watch.began(workspace)
         yield workspace
     except Exception as error:
-        traceback.print_exc()
-        sys.stderr.flush()
-        print(FAILURE_MARK + json.dumps(_describe(name, error)), flush=True)  # noqa: T201
+        tell_failure(name, error)
         if watch is not None:
             watch.ended(error)
         raise
@@ -73,6 +71,13 @@ def observe(rows: Mapping[str, int], newest: datetime | None = None, **figures: 
 def leave_out() -> None:
     """The step that is running has nothing to do: no run of it is noted, and no metrics are sent."""
     _watch.get().left_out()
+
+
+def tell_failure(name: str, error: Exception) -> None:
+    """Tells whoever runs the pipeline why a step failed, and the log where; to be called while it is handled."""
+    traceback.print_exc()
+    sys.stderr.flush()
+    print(FAILURE_MARK + json.dumps(_describe(name, error)), flush=True)  # noqa: T201
 
 
 def _describe(name: str, error: Exception) -> dict[str, Any]:

@@ -76,7 +76,8 @@ def up(
     as_json: JsonOption = False,
 ) -> None:
     """Run everything on this machine: bars, features, training, predictor, dashboard, schedules."""
-    from pipelines.up import bring_up, keep_running, next_runs
+    from pipelines.staying import keep_running
+    from pipelines.up import bring_up, next_runs
 
     _pass_on(config)
     settings = read_settings(
@@ -164,7 +165,7 @@ def run(
     if workspace.notice:
         stages.notice(workspace.notice)
     with stages.stage(f"{name} pipeline") as say:
-        done = run_pipeline(name, settings, workspace.root, as_of=clock, progress=say)
+        done = run_pipeline(name.value, settings, workspace.root, as_of=clock, progress=say, by="command")
         say("; ".join(done.told.values()))
     if as_json:
         answer = {"pipeline": name, "market": workspace.market, "seconds": done.seconds, "log": str(done.log)}

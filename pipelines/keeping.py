@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from cryptosentinel.runs import KINDS
+
 if TYPE_CHECKING:
     from cryptosentinel.config import RetentionSettings
 
-PIPELINES = ("feature", "training", "inference")
 # A run has this folder until it has ended.
 SCRATCH = "tmp"
 _DAY_S = 86_400
@@ -37,7 +38,7 @@ def prune_machine(root: Path, rules: RetentionSettings, *, dry_run: bool = False
     Raises:
         OSError: a log cannot be read or written.
     """
-    runs = [gone for name in PIPELINES for gone in _old_runs(root / "runs", name, rules.runs, dry_run)]
+    runs = [gone for name in KINDS for gone in _old_runs(root / "runs", name, rules.runs, dry_run)]
     return [*runs, *_large_logs(root / "logs", rules.log_mb * 1e6, dry_run)]
 
 

@@ -1,4 +1,4 @@
-"""Runs a pipeline on this machine with Kubeflow's own local runner.
+"""Runs a pipeline on this machine with Kubeflow's own local runner, and a record of how it goes beside its log.
 
 The runner keeps global state and prints what its steps print, so each run is a process of its own (`python -m
 pipelines.local`), whose output goes to a log file and is read along for progress and failures.
@@ -14,7 +14,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from components.marks import FAILURE_MARK, TOLD_MARK
 from cryptosentinel.errors import PipelineError, StoreUnavailableError
+from cryptosentinel.runs import By, Kind, Recording
 from pipelines.keeping import SCRATCH, prune_machine
 from pipelines.tied import tied_command
 
@@ -34,6 +35,8 @@ _STARTED = re.compile(r"Executing task '([\w-]+)'")
 _FINISHED = re.compile(r"Task '([\w-]+)' finished with status (\w+)")
 # Steps share the cores, and a fit's threads are a setting of ours: libraries must not start more.
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+# What runs other than through Kubeflow's runner; its lines of steps that begin and end are as that one's.
+_MODULES: dict[Kind, str] = {"drift": "pipelines.checking"}
 
 # Processes of runs under way in this process, so that they can be ended with it.
 _running: set[subprocess.Popen[str]] = set()
@@ -58,16 +61,27 @@ class Run:
 
 
 def run_pipeline(
-    name: str, settings: Settings, root: Path, *, as_of: datetime | None = None, progress: Progress = lambda _: None
+    name: Kind,
+    settings: Settings,
+    root: Path,
+    *,
+    as_of: datetime | None = None,
+    progress: Progress = lambda _: None,
+    by: By = "",
+    user: str = "",
+    requests: Sequence[str] = (),
 ) -> Run:
     """Runs a pipeline and waits for it.
 
     Args:
-        name: `feature`, `training` or `inference`.
+        name: `feature`, `training` or `inference`; or `drift`, the check alone.
         settings: go to every step.
         root: the market's folder; artifacts and log go to `runs/` inside.
         as_of: the clock of a recorded or simulated market; None for the market's own.
         progress: is told each step as it begins.
+        by: who or what asked for it; like the next two for the record that it leaves.
+        user: whoever it is, of users.
+        requests: the ids of those that it answers.
 
     Raises:
         PipelineError: a step failed; names it, its cause and the remedy.
@@ -77,15 +91,21 @@ def run_pipeline(
     folder = root / "runs" / f"{name}-{datetime.now(UTC):%Y%m%dT%H%M%S%f}"
     log, scratch = folder / "log.txt", folder / SCRATCH
     arguments = [name, "--settings", settings.public_json(), "--as-of", as_of.isoformat() if as_of else ""]
+    tasks = {}
     if name == "training":
         from cryptosentinel.forecasting import part_names
 
-        arguments += ["--parts", json.dumps(part_names(settings.training))]
+        parts = part_names(settings.training)
+        tasks["train"] = len(parts)
+        arguments += ["--parts", json.dumps(parts)]
     try:
         scratch.mkdir(parents=True)
-        with log.open("w", encoding="utf-8", buffering=1) as file:
+        with (
+            Recording(folder, name, by=by, user=user, requests=requests, tasks=tasks) as recording,
+            log.open("w", encoding="utf-8", buffering=1) as file,
+        ):
             process = subprocess.Popen(
-                tied_command("pipelines.local", *arguments, "--root", str(folder)),
+                tied_command(_MODULES.get(name, "pipelines.local"), *arguments, "--root", str(folder)),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -96,10 +116,19 @@ def run_pipeline(
             )
             _running.add(process)
             try:
-                marked = _follow(process, file, progress)
+                marked = _follow(process, file, progress, recording)
             finally:
                 _end(process)
                 _running.discard(process)
+            failure = next(iter(marked[FAILURE_MARK]), None)
+            error = _error(name, failure, log) if process.returncode != 0 else None
+            recording.end(
+                well=error is None,
+                told=[note["text"] for note in marked[TOLD_MARK]],
+                failed_step=error.step if error else "",
+                message=error.message if error else "",
+                remedy=failure["remedy"] if failure else "",
+            )
     except OSError as error:
         raise StoreUnavailableError(
             f"The {name} pipeline cannot run in {folder}: {error.strerror or error}.",
@@ -108,13 +137,15 @@ def run_pipeline(
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     prune_machine(root, settings.retention)
-    if process.returncode != 0:
-        raise _error(name, next(iter(marked[FAILURE_MARK]), None), log)
+    if error is not None:
+        raise error
     told = {note["step"]: note["text"] for note in marked[TOLD_MARK]}
     return Run(name, log, time.perf_counter() - begin, told)
 
 
-def _follow(process: subprocess.Popen[str], file: Any, progress: Progress) -> dict[str, list[dict[str, Any]]]:
+def _follow(
+    process: subprocess.Popen[str], file: Any, progress: Progress, recording: Recording
+) -> dict[str, list[dict[str, Any]]]:
     """Copies a run's output to its end; returns what its steps said behind each mark."""
     marked: dict[str, list[dict[str, Any]]] = {FAILURE_MARK: [], TOLD_MARK: []}
     assert process.stdout is not None
@@ -122,7 +153,10 @@ def _follow(process: subprocess.Popen[str], file: Any, progress: Progress) -> di
         line = _COLOUR.sub("", coloured)
         file.write(line)
         if started := _STARTED.search(line):
+            recording.step_began(started[1])
             progress(started[1])
+        if finished := _FINISHED.search(line):
+            recording.step_ended(finished[1], well=finished[2] != "FAILURE")
         for mark, found in marked.items():
             _, is_there, content = line.partition(mark)
             if is_there:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from itertools import islice, pairwise
 
@@ -48,7 +48,9 @@ def scheduled(settings: Settings, cron: str) -> Settings:
     )
 
 
-def start_schedules(schedules: ScheduleSettings, jobs: dict[str, Job], stop: threading.Event) -> list[threading.Thread]:
+def start_schedules(
+    schedules: ScheduleSettings, jobs: Mapping[str, Job], stop: threading.Event
+) -> list[threading.Thread]:
     """Runs each job at the times of the schedule of the same name until `stop` is set, in a thread of its own.
 
     A job that raises is logged, and runs again at its next time.

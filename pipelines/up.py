@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from functools import partial
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -17,24 +14,24 @@ from rich.console import Console
 
 from cryptosentinel.bundle import read_manifest
 from cryptosentinel.config import Settings
-from cryptosentinel.errors import CryptoSentinelError, NotEnoughDataError, PipelineError
+from cryptosentinel.errors import NotEnoughDataError, PipelineError
 from cryptosentinel.predicting import abstention, forecast_records, record
+from cryptosentinel.runs import Kind
 from cryptosentinel.storage import RegisteredModel
 from cryptosentinel.workspace import Workspace, open_workspace, remember
 from pipelines.console import Say
 from pipelines.dashboard import free_port, running_dashboard
 from pipelines.home import locked_home
-from pipelines.local import end_runs, run_pipeline
+from pipelines.local import run_pipeline
 from pipelines.replay import replay, replay_start
-from pipelines.retraining import train_when_asked
-from pipelines.scheduler import next_tick, scheduled, start_schedules
+from pipelines.scheduler import next_tick
 from pipelines.stopping import CheckedStages
 
 if TYPE_CHECKING:
     from serving.explainer.process import ExplainerProcess
     from serving.process import PredictorProcess
 
-SCHEDULED = ("feature", "training", "inference")
+SCHEDULED: tuple[Kind, ...] = ("feature", "training", "inference")
 # A bundle whose data ends this long before the newest bar is retrained at the start.
 STALE_BUNDLE = timedelta(hours=1)
 # How long the predictor may take to follow a new champion.
@@ -116,7 +113,7 @@ def bring_up(
         with stages.stage("Predictor (KServe)") as say:
             own_explainer = not once and workspace.settings.serving.explainer_url is None
             settings = _with_explainer(workspace.settings) if own_explainer else workspace.settings
-            process = stack.enter_context(_start_predictor(on_free_ports(settings, once), workspace, say))
+            process = stack.enter_context(start_predictor_of(on_free_ports(settings, once), workspace, say))
             settings = _at(settings, process)
             predictor = stack.enter_context(
                 ServedPredictor(process.url, settings.serving.model_name, timeout_s=settings.serving.timeout_s)
@@ -124,7 +121,7 @@ def bring_up(
             say(f"{process.url} serves version {champion.version}")
 
         with stages.stage("Feature pipeline") as say:
-            told = run_pipeline("feature", settings, workspace.root, as_of=start, progress=say).told
+            told = run_pipeline("feature", settings, workspace.root, as_of=start, progress=say, by="start").told
             say(f"{_data_sentence(workspace)}. {told.get('cleaning', '')}")
 
         with stages.stage("Training pipeline") as say:
@@ -132,7 +129,8 @@ def bring_up(
             predictor.wait_ready(timeout_s=FOLLOW_S, version=workspace.champion().version)
 
         with stages.stage("Inference pipeline") as say:
-            say(run_pipeline("inference", settings, workspace.root, as_of=start, progress=say).told["predict"])
+            run = run_pipeline("inference", settings, workspace.root, as_of=start, progress=say, by="start")
+            say(run.told["predict"])
 
         with stages.stage("Recorded market" if start else "Forecast log") as say:
             made = 0
@@ -147,7 +145,7 @@ def bring_up(
             stages.notice(f"No forecast now: {abstained}.")
 
         # Only now, since its imports would take a processor from all of the above, and nobody was told of it yet.
-        explainer = stack.enter_context(_start_explainer(settings, workspace)) if own_explainer else None
+        explainer = stack.enter_context(start_explainer_of(settings, workspace)) if own_explainer else None
         urls = {"predictor": process.url, "grpc": process.grpc}
         if dashboard_port is not None:
             with stages.stage("Dashboard") as say:
@@ -189,7 +187,8 @@ def on_free_ports(settings: Settings, once: bool) -> Settings:
     return settings.model_copy(update={"serving": settings.serving.model_copy(update=free)})
 
 
-def _start_predictor(settings: Settings, workspace: Workspace, say: Say) -> PredictorProcess:
+def start_predictor_of(settings: Settings, workspace: Workspace, say: Say) -> PredictorProcess:
+    """Starts the predictor of a market."""
     from serving.process import start_predictor
 
     return start_predictor(
@@ -207,7 +206,8 @@ def _with_explainer(settings: Settings) -> Settings:
     return with_explainer(settings)
 
 
-def _start_explainer(settings: Settings, workspace: Workspace) -> ExplainerProcess:
+def start_explainer_of(settings: Settings, workspace: Workspace) -> ExplainerProcess:
+    """Starts the explainer of a market."""
     from serving.explainer.process import start_explainer
 
     return start_explainer(settings, store_root=workspace.root, log_path=workspace.root / "logs" / "explainer.log")
@@ -227,7 +227,7 @@ def _train(settings: Settings, workspace: Workspace, as_of: datetime | None, say
     if not anyway and is_fresh(settings, workspace):
         return f"version {workspace.champion().version} is fresh"
     try:
-        told = run_pipeline("training", settings, workspace.root, as_of=as_of, progress=say).told
+        told = run_pipeline("training", settings, workspace.root, as_of=as_of, progress=say, by="start").told
     except PipelineError as error:
         if error.cause != NotEnoughDataError.__name__:
             raise
@@ -254,55 +254,6 @@ def _data_sentence(workspace: Workspace) -> str:
     newest = store.last_timestamp(asset, workspace.spec.hash)
     rows = len(store.read_features(asset, workspace.spec.hash, columns=[]))
     return f"{rows:,} bars of {workspace.spec.interval.name} with features, to {newest:%Y-%m-%d %H:%M} UTC"
-
-
-def keep_running(up: Up, console: Console, stop: threading.Event, check: Callable[[], None] = lambda: None) -> None:
-    """Keeps predictor and explainer alive, and runs the schedules of a market that goes on, until `stop` is set.
-
-    A run that fails is reported, and the next one tried at its time. `check` is called every second; what it raises
-    ends it too.
-
-    Raises:
-        ServingError: the predictor ended, and could not be started again.
-    """
-    settings, process, explainer = up.workspace.settings, up.process, up.explainer
-    crons = {} if up.recorded else {name: getattr(settings.schedules, name) for name in SCHEDULED}
-    jobs = {name: partial(_job, name, scheduled(settings, cron), up, console, stop) for name, cron in crons.items()}
-    with ExitStack() as stack:
-        threads = start_schedules(settings.schedules, jobs, stop)
-        if jobs:
-            train = partial(_job, "training", settings, up, console, stop)
-            threads.append(threading.Thread(target=train_when_asked, args=(up.workspace, train, stop)))
-            threads[-1].start()
-        try:
-            while not stop.wait(1.0):
-                check()
-                if not process.running:
-                    _report(console, f"the predictor ended (exit code {process.process.returncode}): starting it again")
-                    process = stack.enter_context(_start_predictor(settings, up.workspace, lambda _: None))
-                if explainer is not None and not explainer.running:
-                    code = explainer.process.returncode
-                    _report(console, f"the explainer ended (exit code {code}): starting it again")
-                    explainer = stack.enter_context(_start_explainer(settings, up.workspace))
-        finally:
-            stop.set()
-            while any(thread.is_alive() for thread in threads):
-                end_runs()
-                time.sleep(0.05)
-
-
-def _job(name: str, settings: Settings, up: Up, console: Console, stop: threading.Event) -> None:
-    try:
-        run = run_pipeline(name, settings, up.workspace.root)
-    except CryptoSentinelError as error:
-        if not stop.is_set():
-            _report(console, f"{name} failed: {error}", style="red")
-    else:
-        _report(console, f"{name} ({run.seconds:.1f} s): {'; '.join(run.told.values())}")
-
-
-def _report(console: Console, text: str, style: str | None = None) -> None:
-    console.print(f"{datetime.now(UTC):%H:%M:%S} {text}", style=style, highlight=False, markup=False, soft_wrap=True)
 
 
 def next_runs(settings: Settings, now: datetime) -> dict[str, datetime]:

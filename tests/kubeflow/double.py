@@ -195,6 +195,7 @@ class Double(Scheduler):
                 pipeline_id=reference["pipeline_id"],
                 version_id=reference["pipeline_version_id"],
                 parameters=given["runtime_config"].get("parameters", {}),
+                description=given.get("description", ""),
             )
         )
 
@@ -202,6 +203,11 @@ class Double(Scheduler):
         if run_id not in self.runs:
             raise RefusedError(404, "Run not found")
         return _run(self.runs[run_id])
+
+    def read_log(self, run_id: str, pod: str, _query: dict[str, str], _: Any) -> bytes:
+        """As the real one: 200, whatever comes of it."""
+        gone = json.dumps({"error_message": f"pod {pod} not found"})
+        return self.runs[run_id].logs.get(pod, gone).encode()
 
     def delete_run(self, run_id: str, _query: dict[str, str], _: Any) -> Any:
         _take(self.runs, run_id)
@@ -224,6 +230,7 @@ ROUTES: list[tuple[str, str, Any]] = [
     ("POST", "/runs", Double.make_run),
     ("GET", "/runs/([^/]+)", Double.get_run),
     ("DELETE", "/runs/([^/]+)", Double.delete_run),
+    ("GET", "/apis/v1alpha1/runs/([^/]+)/nodes/([^/]+)/log", Double.read_log),
 ]
 
 
@@ -242,6 +249,8 @@ def _run(run: Run) -> Any:
         ),
         recurring_run_id=run.recurring_run_id or None,
         state=run.state,
+        description=run.description or None,
+        run_details=api.V2beta1RunDetails(task_details=[api.V2beta1PipelineTaskDetail(**task) for task in run.tasks]),
         created_at=run.created_at,
         scheduled_at=run.scheduled_at,
         finished_at=run.finished_at or datetime(1970, 1, 1, tzinfo=UTC),

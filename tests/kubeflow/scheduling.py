@@ -49,6 +49,9 @@ class Run:
     scheduled_at: datetime | None = None
     finished_at: datetime | None = None
     state: str = "RUNNING"
+    description: str = ""
+    tasks: list[dict[str, object]] = field(default_factory=list)
+    logs: dict[str, str] = field(default_factory=dict)
     parameters: dict[str, object] = field(default_factory=dict)
 
 

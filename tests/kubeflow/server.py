@@ -61,6 +61,8 @@ class _Handler(BaseHTTPRequestHandler):
             given = self.double.answer(self.command, path, query, self._body(content))
         except RefusedError as error:
             return error.status, json.dumps({"code": 3, "message": str(error)}).encode()
+        if isinstance(given, bytes):
+            return 200, given
         return 200, json.dumps(api.ApiClient().sanitize_for_serialization(given)).encode()
 
     do_GET = do_POST = do_DELETE = _serve  # noqa: N815

@@ -1,4 +1,4 @@
-"""`up` on a market that goes on: the schedules run, and a run that fails does not end them."""
+"""`up` on a market that goes on: schedules run and what is asked for, and a run that fails does not end them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import signal
 from pathlib import Path
 
+from cryptosentinel.runs.local import LocalRunner
 from tests.pipelines.builders import command, environment, processes_of, started, wait_until
 
 SETTINGS: dict[str, object] = {
@@ -31,6 +32,15 @@ def test_up_runs_on_through_failures_until_it_is_told_to_end(tmp_path: Path) -> 
         done = up.wait_for(" inference (", begun)
         up.wait_for(": forecast for ", done)
 
+        runner = LocalRunner(home / "simulated-0-bitcoin-usd-5m")
+        asked = runner.ask("drift", "ana")
+        up.wait_for(" drift (", done)
+        answer = runner.answer(asked)
+        assert answer is not None
+        assert (answer.state, answer.user) == ("succeeded", "ana")
+        assert "no baseline yet" in answer.told[0]
+        assert {run.by for run in runner.runs()} == {"start", "schedule", "user"}
+
         marker = home / "simulated-0-bitcoin-usd-5m" / "store" / "store.json"
         whole = marker.read_text()
         marker.write_text(json.dumps(json.loads(whole) | {"format_version": 99}))
@@ -41,6 +51,8 @@ def test_up_runs_on_through_failures_until_it_is_told_to_end(tmp_path: Path) -> 
 
         assert up.end(signal.SIGTERM) == 143
         assert " failed: " not in up.text[mended:]
+        assert [run.failed_step for run in runner.runs() if run.state == "failed"][-1] in {"ingest", "predict"}
+        assert "`cryptosentinel up`" in runner.refusal("feature")
         assert "Traceback" not in up.text
         wait_until(lambda: not processes_of(home))
         assert processes_of(home) == []
