@@ -5,26 +5,28 @@ was sent is recorded before the next is. What fails stays in the outbox and is t
 steps. One case is left, since no receiver can be asked whether it has an event: where an attempt ends without an answer
 (the process dies before it has recorded one, the connection breaks), the event is sent again, with the same id and in
 the same words, and the receiver tells the repeat by that.
+
+Of a kind that is muted nothing is queued and nothing is sent: what is open, or over, when the mute ends is told then.
 """
 
 from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import pandas as pd
 
 from cryptosentinel.alerting.events import ESCALATED, RAISED, RESOLVED, Event, EventName, event_of
-from cryptosentinel.alerting.rules import CRITICAL
+from cryptosentinel.alerting.handling import read_mutes
 from cryptosentinel.alerting.sinks import Renewed, Sink, utc_now
 from cryptosentinel.config import AlertSettings
 from cryptosentinel.errors import DeliveryError
-from cryptosentinel.storage import Outbox
+from cryptosentinel.storage import Outbox, Storage
 from cryptosentinel.storage.frames import of_records
-from cryptosentinel.storage.schemas import DELIVERIES
+from cryptosentinel.storage.schemas import CRITICAL, DELIVERIES
 
 _log = logging.getLogger(__name__)
 
@@ -50,7 +52,13 @@ class Told:
 
 
 def due_deliveries(
-    alerts: pd.DataFrame, queued: pd.DataFrame, sinks: Sequence[Sink], market: str, *, now: datetime
+    alerts: pd.DataFrame,
+    queued: pd.DataFrame,
+    sinks: Sequence[Sink],
+    market: str,
+    *,
+    muted: Collection[str] = (),
+    now: datetime,
 ) -> pd.DataFrame:
     """What has to be told of these alerts, and is not in the outbox yet.
 
@@ -61,6 +69,7 @@ def due_deliveries(
         queued: the outbox.
         sinks: who is told.
         market: what is watched, for people.
+        muted: kinds of which nothing is told now.
         now: the time.
     """
     told = {(row.alert_id, row.sink, row.event): row.body for row in queued.itertuples()}
@@ -71,7 +80,7 @@ def due_deliveries(
         told[event.alert_id, sink.name, name] = event.model_dump_json()
         rows.append(_delivery(event, sink, now))
 
-    for alert in alerts.sort_values("raised_at").itertuples():
+    for alert in alerts[~alerts["kind"].isin(list(muted))].sort_values("raised_at").itertuples():
         for sink in sinks:
             is_open, key = pd.isna(alert.resolved_at), (alert.alert_id, sink.name)
             if is_open and (*key, RAISED) not in told:
@@ -84,8 +93,15 @@ def due_deliveries(
     return of_records(rows, DELIVERIES)
 
 
+def is_muted(queued: pd.DataFrame, muted: Collection[str]) -> pd.Series:
+    """Which deliveries are of a muted kind."""
+    if not muted:  # their bodies need not be looked into
+        return pd.Series(False, index=queued.index)
+    return queued["body"].map(lambda body: Event.model_validate_json(body).kind in muted).astype(bool)
+
+
 def deliver(
-    outbox: Outbox,
+    storage: Storage,
     asset: str,
     sinks: Sequence[Sink],
     settings: AlertSettings,
@@ -94,17 +110,22 @@ def deliver(
 ) -> Told:
     """Tells each sink what is due to it, oldest first, and renews what is open with those that forget.
 
+    What is of a muted kind waits. It is renewed all the same: it would end there, and its end would be told.
+
     Receivers live in the world's time, so `clock` is not a replayed market's. A failure of a sink is no error: it is
     logged, and the delivery stays in the outbox.
 
     Raises:
-        StorageError: the outbox cannot be read or written.
+        StorageError: the outbox or the mutes cannot be read, or the outbox not written.
     """
+    outbox = storage.outbox
+    muted = read_mutes(storage.log, asset, now=clock()) if sinks else {}
     stop = clock() + timedelta(seconds=BUDGET_S)
     delivered, failed = 0, []
     for sink in sinks:
         queued = outbox.read(asset)
-        count, failures = _deliver_to(sink, queued[queued["sink"] == sink.name], outbox, settings, clock, stop)
+        mine = queued[(queued["sink"] == sink.name) & queued["delivered_at"].isna()]
+        count, failures = _deliver_to(sink, mine[~is_muted(mine, muted)], outbox, settings, clock, stop)
         delivered += count
         if not count and not failures and isinstance(sink, Renewed) and (events := _open_events(queued, sink)):
             try:
@@ -125,7 +146,7 @@ def _deliver_to(
     clock: Callable[[], datetime],
     stop: datetime,
 ) -> tuple[int, list[str]]:
-    waiting = _in_order(queued[queued["delivered_at"].isna()])
+    waiting = _in_order(queued)
     # What is said of one alert is said in order: its first is the one that counts.
     first = waiting.drop_duplicates("alert_id")
     now = clock()

@@ -8,10 +8,10 @@ from datetime import datetime, timedelta
 
 import pandas as pd
 
-from cryptosentinel.alerting.rules import CRITICAL, Reading
+from cryptosentinel.alerting.rules import Reading
 from cryptosentinel.config import AlertSettings
 from cryptosentinel.storage.frames import of_records
-from cryptosentinel.storage.schemas import ALERTS
+from cryptosentinel.storage.schemas import ALERTS, CRITICAL
 
 
 def next_alerts(

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from cryptosentinel.alerting.events import ESCALATED, Event
-from cryptosentinel.alerting.rules import WARNING
+from cryptosentinel.storage.schemas import WARNING
 
 
 def webhook_message(event: Event) -> dict[str, Any]:

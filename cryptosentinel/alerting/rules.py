@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from cryptosentinel.alerting.facts import COVERAGE, Facts
 from cryptosentinel.config import Settings
-
-WARNING, CRITICAL = "warning", "critical"
+from cryptosentinel.storage.schemas import CRITICAL, WARNING
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,7 @@ class Rule:
         remedy: what to do about it.
         critical: from above how many times the limit on an alarm is critical.
         of_market: whether it is the market that is unusual, and nothing is to be mended.
+        unit: of the figure.
     """
 
     kind: str
@@ -33,6 +34,7 @@ class Rule:
     remedy: str
     critical: float = 2.0
     of_market: bool = False
+    unit: Literal["share", "seconds", "days", "number"] = "share"
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,19 @@ def read_rules(facts: Facts, settings: Settings) -> list[Reading]:
 def remedy_of(kind: str) -> str:
     """What to do about an alert; nothing for a kind of another release."""
     return next((rule.remedy for rule in RULES if rule.kind == kind), "")
+
+
+def in_words(kind: str, value: float) -> str:
+    """A rule's figure, or its limit, as people write it: `70.0%`, `16 minutes`."""
+    match next((rule.unit for rule in RULES if rule.kind == kind), "number"):
+        case "share":
+            return f"{value:.1%}"
+        case "seconds":
+            return _ago(value)
+        case "days":
+            return f"{value:,.0f} days"
+        case _:
+            return f"{value:,.3g}"
 
 
 def _ago(seconds: float) -> str:
@@ -136,6 +151,7 @@ RULES = (
         ),
         "Look at `cryptosentinel concept`, and for wrong bars. Until another version passes the gate, do not rely on "
         "the champion.",
+        unit="number",
     ),
     Rule(
         "coverage_loss",
@@ -150,6 +166,7 @@ RULES = (
         lambda settings: settings.alerts.stale_bars_s,
         lambda facts: f"The newest bar closed {_ago(facts.bars_age_s)} ago.",
         "Look at the feature pipeline's newest run: the source is away or limits us, or the schedule stands still.",
+        unit="seconds",
     ),
     Rule(
         "feature_lag",
@@ -157,6 +174,7 @@ RULES = (
         lambda settings: settings.alerts.feature_lag_s,
         lambda facts: f"Features are {_ago(facts.feature_lag_s)} behind the bars.",
         "Look at the featurize step of the feature pipeline's newest run.",
+        unit="seconds",
     ),
     Rule(
         "forecast_late",
@@ -164,6 +182,7 @@ RULES = (
         lambda settings: settings.alerts.forecast_late_s,
         lambda facts: f"The newest forecast was made {_ago(facts.forecast_age_s)} ago{_why(facts)}",
         "The message says why, if the step ran; else look at the inference pipeline's schedule and the predictor.",
+        unit="seconds",
     ),
     Rule(
         "training_late",
@@ -171,6 +190,7 @@ RULES = (
         lambda settings: settings.alerts.training_late_s,
         lambda facts: f"No training has registered a version for {_ago(facts.training_age_s)}.",
         "Look at the training pipeline's newest run: it failed, had too few rows, or its schedule stands still.",
+        unit="seconds",
     ),
     Rule(
         "run_failed",
@@ -178,6 +198,7 @@ RULES = (
         lambda settings: settings.alerts.failed_runs,
         lambda facts: facts.failed,
         "The message says what is wrong, and the log of the pipeline's newest run has the traceback.",
+        unit="number",
     ),
     Rule(
         "run_late",
@@ -186,6 +207,7 @@ RULES = (
         lambda facts: facts.missed,
         "See that its schedule is on (`cryptosentinel pipelines status`, or `cryptosentinel up`), that no run of it "
         "hangs, and that the cluster has room for its pods.",
+        unit="number",
     ),
     Rule(
         "feature_store_lag",
@@ -193,6 +215,7 @@ RULES = (
         lambda settings: settings.alerts.feature_store_lag_s,
         lambda facts: f"Features have waited for Hopsworks for {_ago(facts.store_lag_s)}.",
         "Nothing is lost: they wait in the store. `cryptosentinel hopsworks check` says what is wrong there.",
+        unit="seconds",
     ),
     Rule(
         "model_expired",
@@ -201,5 +224,6 @@ RULES = (
         lambda facts: f"The champion's data ended {facts.model_age_days:,.0f} days ago: it does not forecast any more.",
         "Let the training pipeline run until a version passes the gate.",
         critical=1.0,
+        unit="days",
     ),
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from math import nan
 
 import pandas as pd
@@ -102,12 +102,17 @@ def recent_forecasts(workspace: Workspace, *, now: datetime) -> pd.DataFrame:
 
 
 def waiting_deliveries(workspace: Workspace) -> pd.DataFrame:
-    """What somebody is still to be told of alerts, of those who are told now: who was taken out hears nothing more."""
-    from cryptosentinel.alerting import open_sinks
+    """What somebody is still to be told of alerts, of those who are told now, and of what is not muted.
 
-    queued = workspace.storage.outbox.read(workspace.settings.market.asset)
+    Who was taken out hears nothing more, and what is muted is to wait.
+    """
+    from cryptosentinel.alerting import is_muted, open_sinks, read_mutes
+
+    storage, asset = workspace.storage, workspace.settings.market.asset
+    queued = storage.outbox.read(asset)
     told = {sink.name for sink in open_sinks(workspace.settings.alerts)}
-    return queued[queued["delivered_at"].isna() & queued["sink"].isin(told)]
+    waiting = queued[queued["delivered_at"].isna() & queued["sink"].isin(told)]
+    return waiting[~is_muted(waiting, read_mutes(storage.log, asset, now=datetime.now(UTC)))]
 
 
 def _closed_at(workspace: Workspace, spec_hash: str | None = None) -> float:

@@ -114,9 +114,12 @@ def _drift(status: Status) -> str:
 
 def _alerts(status: Status) -> Iterator[str]:
     for alert in status.alerts:
-        yield f"{alert.severity} since {_moment(alert.raised_at, status.as_of)}: {alert.message or alert.kind}"
+        seen = f", acknowledged by {alert.acknowledged_by}" if alert.acknowledged_by else ""
+        yield f"{alert.severity} since {_moment(alert.raised_at, status.as_of)}{seen}: {alert.message or alert.kind}"
     if not status.alerts:
         yield "none open"
+    for mute in status.mutes:
+        yield f"{mute.kind} is muted until {mute.until:%Y-%m-%d %H:%M} UTC, by {mute.by}"
     told = f"told: {', '.join(status.told)}" if status.told else "nobody is told (docs/operations.md)"
     yield told + (f"; {_wait(status.deliveries_waiting, 'event')}" if status.deliveries_waiting else "")
 

@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
-from cryptosentinel.alerting import Facts, gather_facts, market_in_words, open_sinks, read_rules, remedy_of
+from cryptosentinel.alerting import (
+    Facts,
+    Mute,
+    gather_facts,
+    market_in_words,
+    open_sinks,
+    read_mutes,
+    read_rules,
+    remedy_of,
+)
 from cryptosentinel.alerting.machinery import next_tick
 from cryptosentinel.alerting.rules import RULES
 from cryptosentinel.bundle import RANDOM_WALK, read_manifest
@@ -84,12 +93,17 @@ class Newest:
 
 @dataclass(frozen=True)
 class OpenAlert:
-    """An alert that is open."""
+    """An alert that is open.
+
+    Attributes:
+        acknowledged_by: who looks after it; empty while nobody does.
+    """
 
     kind: str
     severity: str
     raised_at: datetime
     message: str
+    acknowledged_by: str
 
 
 @dataclass(frozen=True)
@@ -126,7 +140,8 @@ class Status:
         accuracy: of the forecasts of the last `window_days`.
         due: how many of them could have been settled by now.
         drift_score: of the newest check; None where there was none.
-        deliveries_waiting: events of alerts that somebody is still to be told.
+        mutes: kinds of alerts that nobody is told of for a while.
+        deliveries_waiting: events of alerts that somebody is still to be told; those of muted kinds do not count.
         told: who is told.
         backlog: what waits for Hopsworks; None where there is none.
     """
@@ -149,6 +164,7 @@ class Status:
     drift_threshold: float
     drift_checked_at: datetime | None
     alerts: tuple[OpenAlert, ...]
+    mutes: tuple[Mute, ...]
     deliveries_waiting: int
     told: tuple[str, ...]
     backlog: Backlog | None
@@ -184,7 +200,13 @@ def read_status(workspace: Workspace) -> Status:
         now=now,
     )
     alerts = tuple(
-        OpenAlert(alert.kind, alert.severity, alert.raised_at.to_pydatetime(), alert.message or "")
+        OpenAlert(
+            alert.kind,
+            alert.severity,
+            alert.raised_at.to_pydatetime(),
+            alert.message or "",
+            alert.acknowledged_by or "",
+        )
         for alert in storage.log.read_alerts(asset, open_only=True).itertuples()
     )
     waiting = waiting_deliveries(workspace)
@@ -208,6 +230,7 @@ def read_status(workspace: Workspace) -> Status:
         drift_threshold=settings.drift.threshold,
         drift_checked_at=checked.succeeded_at if checked else None,
         alerts=alerts,
+        mutes=tuple(read_mutes(storage.log, asset, now=datetime.now(UTC)).values()),
         deliveries_waiting=len(waiting),
         told=tuple(sink.name for sink in open_sinks(settings.alerts)),
         backlog=storage.backlog(),

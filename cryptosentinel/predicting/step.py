@@ -101,7 +101,7 @@ def predict(
         now=now,
     )
     alerts = watch(storage, facts, settings, now=now)
-    told = deliver(storage.outbox, asset, open_sinks(settings.alerts), settings.alerts)
+    told = deliver(storage, asset, open_sinks(settings.alerts), settings.alerts)
     if failure is not None:
         raise failure
     return PredictReport(forecast, abstained, adjusted, settled, concept, alerts, told)

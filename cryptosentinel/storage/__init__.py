@@ -19,7 +19,7 @@ from cryptosentinel.storage.protocols import (
     Storage,
     Written,
 )
-from cryptosentinel.storage.schemas import ALERTS, BARS, DELIVERIES, DETECTIONS, DRIFT_REPORTS, FORECASTS
+from cryptosentinel.storage.schemas import ALERTS, BARS, DELIVERIES, DETECTIONS, DRIFT_REPORTS, FORECASTS, MUTES
 
 if TYPE_CHECKING:
     from cryptosentinel.storage.features import DeltaFeatureStore
@@ -37,6 +37,7 @@ __all__ = [
     "DETECTIONS",
     "DRIFT_REPORTS",
     "FORECASTS",
+    "MUTES",
     "STEPS",
     "Backlog",
     "DeltaFeatureStore",

@@ -1,4 +1,4 @@
-"""The forecast log in Delta tables: `forecasts` and `drift_reports`, by month, `alerts` and `detections`."""
+"""The forecast log in Delta tables: `forecasts`, `drift_reports` (by month), `alerts`, `alert_mutes`, `detections`."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from cryptosentinel.storage.protocols import Written
 
 REVISED = ("outcome", "actual_price", "error")
 OUTCOME = (*REVISED, "settled_at")
+ACKNOWLEDGED = ("acknowledged_by", "acknowledged_at")
 
 
 class DeltaForecastLog:
@@ -46,7 +47,8 @@ class DeltaForecastLog:
             slack=timedelta(days=1),
             grows_to=schemas.FORECASTS,
         )
-        self._alerts = KeyedTable(join(root_uri, "alerts"), options, ("alert_id",), None)
+        self._alerts = KeyedTable(join(root_uri, "alerts"), options, ("alert_id",), None, grows_to=schemas.ALERTS)
+        self._mutes = KeyedTable(join(root_uri, "alert_mutes"), options, ("asset", "kind"), None)
         self._drift = KeyedTable(join(root_uri, "drift_reports"), options, ("report_id",), "data_end")
         self._detections = KeyedTable(join(root_uri, "detections"), options, ("asset", "bundle_version"), None)
 
@@ -108,8 +110,12 @@ class DeltaForecastLog:
         return self._forecasts.version()
 
     def write_alerts(self, alerts: pd.DataFrame) -> Written:
-        """Upserts alerts; one keeps when it was raised, and one that is resolved stays as it is."""
-        return self._alerts.upsert(alerts, schemas.ALERTS, resolve=_never_reopened)
+        """Upserts alerts; see `protocols.ForecastLog`."""
+        return self._alerts.upsert(alerts, schemas.ALERTS, resolve=_gone_on)
+
+    def acknowledge(self, alerts: pd.DataFrame) -> Written:
+        """Writes who acknowledged alerts, and when; see `protocols.ForecastLog`."""
+        return self._alerts.upsert(alerts, schemas.ALERTS, resolve=_acknowledged, insert=False)
 
     def read_alerts(self, asset: str, *, open_only: bool = False) -> pd.DataFrame:
         """Alerts, newest first; with `open_only`, those not resolved."""
@@ -118,6 +124,17 @@ class DeltaForecastLog:
         if rows is None or rows.num_rows == 0:
             return empty(schemas.ALERTS)
         return to_frame(rows.sort_by([("raised_at", "descending"), ("alert_id", "ascending")]))
+
+    def write_mutes(self, mutes: pd.DataFrame) -> Written:
+        """Upserts mutes; of a kind, what was said last counts."""
+        return self._mutes.upsert(mutes, schemas.MUTES, resolve=_said_last)
+
+    def read_mutes(self, asset: str) -> pd.DataFrame:
+        """What was said last of each kind that ever was muted, by kind."""
+        rows = self._mutes.read([f"asset = {delta.literal(asset)}"])
+        if rows is None or rows.num_rows == 0:
+            return empty(schemas.MUTES)
+        return to_frame(rows.sort_by("kind"))
 
     def write_drift(self, reports: pd.DataFrame) -> Written:
         """Upserts reports of drift; the newest counts."""
@@ -155,6 +172,7 @@ class DeltaForecastLog:
         self._forecasts.maintain(self._retention)
         self._drift.maintain(self._retention)
         self._alerts.maintain(self._retention)
+        self._mutes.maintain(self._retention)
         self._detections.maintain(self._retention)
 
 
@@ -172,10 +190,31 @@ def _filled(stored: pa.Table, offered: pa.Table) -> pa.Table:
     return pa.Table.from_arrays(columns, schema=stored.schema)
 
 
-def _never_reopened(stored: pa.Table, offered: pa.Table) -> pa.Table:
-    """Two processes may raise one alert, and one of them be late."""
-    names = [name for name in stored.column_names if name != "raised_at"]
-    return _replaced(stored, offered, pc.is_null(stored["resolved_at"]), names)
+def _gone_on(stored: pa.Table, offered: pa.Table) -> pa.Table:
+    """Two processes may write one alert, and one of them be late: it is not opened again, and gets no milder.
+
+    Who writes it has read it before, and does not know who has acknowledged it since; what gets worse is news to them.
+    """
+    is_open = pc.is_null(stored["resolved_at"])
+    was, becomes = (pc.equal(rows["severity"], schemas.CRITICAL) for rows in (stored, offered))
+    kept = {"raised_at", "resolved_at", *ACKNOWLEDGED}
+    counts = pc.and_(is_open, pc.or_(becomes, pc.invert(was)))
+    rows = _replaced(stored, offered, counts, [name for name in stored.column_names if name not in kept])
+    rows = _replaced(rows, offered, is_open, ["resolved_at"])
+    worse = pc.and_(is_open, pc.and_(becomes, pc.invert(was)))
+    nothing = pa.table({name: pa.nulls(rows.num_rows, rows.schema.field(name).type) for name in ACKNOWLEDGED})
+    return _replaced(rows, nothing, worse, ACKNOWLEDGED)
+
+
+def _acknowledged(stored: pa.Table, offered: pa.Table) -> pa.Table:
+    """The first to acknowledge it counts, and only as long as it is what they have seen."""
+    free = pc.and_(pc.is_null(stored["resolved_at"]), pc.is_null(stored["acknowledged_at"]))
+    return _replaced(stored, offered, pc.and_(free, pc.equal(stored["severity"], offered["severity"])), ACKNOWLEDGED)
+
+
+def _said_last(stored: pa.Table, offered: pa.Table) -> pa.Table:
+    newer = pc.greater_equal(offered["muted_at"], stored["muted_at"])
+    return _replaced(stored, offered, newer, stored.column_names)
 
 
 def _replaced(stored: pa.Table, offered: pa.Table, where: pa.ChunkedArray, names: Sequence[str]) -> pa.Table:

@@ -167,7 +167,7 @@ class ModelRegistry(Protocol):
 
 
 class ForecastLog(Protocol):
-    """Forecasts, alerts, reports of drift and detections, each by its key, as frames with the columns of `schemas`."""
+    """Forecasts, alerts, mutes, drift reports and detections, each by its key; frames have the columns of `schemas`."""
 
     def write_forecasts(self, forecasts: pd.DataFrame) -> Written:
         """Adds forecasts; one that is there already stays as it is (the first answer counts)."""
@@ -196,10 +196,29 @@ class ForecastLog(Protocol):
         """Changes with every change of the forecasts; -1 while there are none."""
 
     def write_alerts(self, alerts: pd.DataFrame) -> Written:
-        """Upserts alerts; one keeps when it was raised, and one that is resolved stays as it is."""
+        """Upserts alerts.
+
+        One keeps when it was raised and who acknowledged it, but one that gets worse is not acknowledged any more. It
+        gets no milder, and one that is resolved stays as it is.
+        """
+
+    def acknowledge(self, alerts: pd.DataFrame) -> Written:
+        """Writes `acknowledged_by` and `acknowledged_at`, and nothing else.
+
+        An alert that is acknowledged already, has ended, or is worse by now than it is in `alerts` stays as it is.
+
+        Raises:
+            StorageError: an alert is not in the log.
+        """
 
     def read_alerts(self, asset: str, *, open_only: bool = False) -> pd.DataFrame:
         """Alerts, newest first; with `open_only`, those not resolved."""
+
+    def write_mutes(self, mutes: pd.DataFrame) -> Written:
+        """Upserts mutes (`schemas.MUTES`), one a kind; what was said last (`muted_at`) counts."""
+
+    def read_mutes(self, asset: str) -> pd.DataFrame:
+        """What was said last of each kind that ever was muted, by kind; it may have ended."""
 
     def write_drift(self, reports: pd.DataFrame) -> Written:
         """Upserts reports of drift; the newest counts."""

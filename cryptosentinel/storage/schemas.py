@@ -51,6 +51,10 @@ FORECASTS = pa.schema(
     ]
 )
 
+# How bad an alert is.
+WARNING, CRITICAL = "warning", "critical"
+
+# `resolved_at` is null while it is open. Who acknowledged it is null until somebody has, and in alerts of before.
 ALERTS = pa.schema(
     [
         pa.field("alert_id", pa.string(), nullable=False),
@@ -62,6 +66,21 @@ ALERTS = pa.schema(
         pa.field("threshold", pa.float64()),
         pa.field("message", pa.string()),
         pa.field("resolved_at", TIMESTAMP),
+        pa.field("acknowledged_by", pa.string()),
+        pa.field("acknowledged_at", TIMESTAMP),
+    ]
+)
+
+# Of which kind of alert nobody is told for a while: a row a kind, by what was said of it last. One that is taken back
+# ends when it was.
+MUTES = pa.schema(
+    [
+        pa.field("asset", pa.string(), nullable=False),
+        pa.field("kind", pa.string(), nullable=False),
+        pa.field("muted_until", TIMESTAMP, nullable=False),
+        pa.field("muted_by", pa.string(), nullable=False),
+        pa.field("muted_at", TIMESTAMP, nullable=False),
+        pa.field("reason", pa.string()),
     ]
 )
 

@@ -114,9 +114,9 @@ def telling(url: str, **more: object) -> Settings:
 
 def step(storage: Storage, settings: Settings, clock: Clock, **figures: float) -> Told:
     """What an inference step does about alerts, with these facts."""
-    watch(storage, Facts(tick=clock().isoformat(), interval="5m", **figures), settings, now=clock())
+    watch(storage, Facts(tick=clock().isoformat(), interval="5m", **figures), settings, now=clock(), clock=clock)
     return told(storage, settings, clock)
 
 
 def told(storage: Storage, settings: Settings, clock: Clock) -> Told:
-    return deliver(storage.outbox, "bitcoin", open_sinks(settings.alerts), settings.alerts, clock=clock)
+    return deliver(storage, "bitcoin", open_sinks(settings.alerts), settings.alerts, clock=clock)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -52,6 +54,42 @@ def test_json_has_all_there_is(home: Path) -> None:
     told = {(each["sink"], each["event"]): each["delivered_at"] for each in past["deliveries"]}
     assert {sink for (sink, _), when in told.items() if when} == {"webhook"}
     assert set(told) == {(sink, event) for sink in ("webhook", "slack") for event in ("raised", "resolved")}
+
+
+def test_an_open_alert_is_acknowledged_and_a_kind_muted_for_a_while(home: Path) -> None:
+    seen = run("alerts", "acknowledge", "volatility", "--by", "ann", "--home", home)
+    assert (seen.code, seen.err) == (0, "")
+    assert "CRITICAL since 2025-01-06 00:00 UTC volatility: acknowledged by ann." in seen.words
+    muted = run("alerts", "mute", "drift", "--for", "2h", "--reason", "we know", "--by", "bob", "--home", home, "--json")
+    assert (muted.json["by"], muted.json["reason"]) == ("bob", "we know")
+    assert datetime.fromisoformat(muted.json["until"]) - datetime.fromisoformat(muted.json["at"]) == timedelta(hours=2)
+    ran = run("alerts", "--home", home)
+    assert "Acknowledged by ann, 20" in ran.words
+    assert re.search(r"Muted until 20\S+ \S+ UTC by bob: drift: we know", ran.words)
+    answer = run("alerts", "--home", home, "--json").json
+    assert answer["open"][0]["acknowledged_by"] == "ann"
+    assert [each["kind"] for each in answer["muted"]] == ["drift"]
+    status = run("status", "--home", home).words
+    assert "critical since 2025-01-06 00:00, acknowledged by ann: Annualised" in status
+    assert re.search(r"drift is muted until 20\S+ \S+ UTC, by bob", status)
+    for said in ("drift is not muted any more.", "drift was not muted."):
+        assert said in run("alerts", "unmute", "drift", "--home", home).words
+    assert run("alerts", "--home", home, "--json").json["muted"] == []
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (("acknowledge", "drift"), "No alert 'drift' is open. Name one that is by its kind or id: volatility."),
+        (("mute", "luck", "--for", "2h"), "There is no kind of alert 'luck'."),
+        (("mute", "drift", "--for", "a while"), "'a while' is no length of time."),
+        (("mute", "drift", "--for", "32d"), "within 31 days"),
+    ],
+)
+def test_what_cannot_be_done_about_alerts_is_said(home: Path, command: tuple[str, ...], said: str) -> None:
+    ran = run("alerts", *command, "--home", home)
+    assert ran.code == 2
+    assert said in ran.words
 
 
 def test_where_nothing_is_wrong_it_says_so(tmp_path: Path) -> None:

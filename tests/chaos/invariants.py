@@ -26,6 +26,7 @@ _KEYS = {
     "forecasts": ("forecast_id",),
     "alerts": ("alert_id",),
     "alert_deliveries": ("delivery_id",),
+    "alert_mutes": ("asset", "kind"),
     "registry/versions": ("version",),
     "registry/aliases": ("alias",),
 }

@@ -21,6 +21,7 @@ from cryptosentinel.storage import (
     BARS,
     DRIFT_REPORTS,
     FORECASTS,
+    MUTES,
     FeatureStore,
     ForecastLog,
     ModelRegistry,
@@ -32,6 +33,7 @@ from tests.storage.builders import (
     MILLISECONDS,
     SPEC,
     START,
+    acknowledged,
     alert,
     bars,
     bundle,
@@ -40,6 +42,7 @@ from tests.storage.builders import (
     drift_report,
     features,
     forecasts,
+    muted,
     open_delta,
     settled,
 )
@@ -410,6 +413,60 @@ class TestForecastLog:
         assert log.read_alerts("bitcoin", open_only=True)["alert_id"].tolist() == ["b", "c"]
         assert log.read_alerts("ethereum").empty
         assert log.read_alerts("bitcoin")["resolved_at"].dtype == MILLISECONDS
+
+    def test_an_acknowledgement_is_the_firsts_and_changes_nothing_else(self, log):
+        log.write_alerts(alert("a"))
+        before = log.read_alerts("bitcoin")
+        for who in ("ann", "bob"):
+            log.acknowledge(acknowledged(alert("a").assign(message="other", value=9.0), who))
+        after = log.read_alerts("bitcoin")
+        assert after["acknowledged_by"].tolist() == ["ann"]
+        assert after["acknowledged_at"].tolist() == [START]
+        assert_frame_equal(after.assign(acknowledged_by=None, acknowledged_at=before["acknowledged_at"]), before)
+        with pytest.raises(StorageError, match="not in"):
+            log.acknowledge(acknowledged(alert("never raised"), "ann"))
+
+    def test_who_writes_an_alert_without_knowing_that_it_is_acknowledged_keeps_that(self, log):
+        log.write_alerts(alert("a"))
+        log.acknowledge(acknowledged(alert("a"), "ann"))
+        log.write_alerts(alert("a").assign(message="once more"))
+        assert log.read_alerts("bitcoin")["acknowledged_by"].tolist() == ["ann"]
+        log.write_alerts(alert("a", resolved=9))
+        assert log.read_alerts("bitcoin")["acknowledged_by"].tolist() == ["ann"]
+
+    def test_what_gets_worse_has_to_be_acknowledged_again_and_gets_no_milder(self, log):
+        mild, bad = alert("a"), alert("a").assign(severity="critical", value=0.5)
+        log.write_alerts(mild)
+        log.acknowledge(acknowledged(mild, "ann"))
+        log.write_alerts(bad)
+        for late in (lambda: log.acknowledge(acknowledged(mild, "bob")), lambda: log.write_alerts(mild)):
+            late()
+            read = log.read_alerts("bitcoin")
+            assert read[["severity", "value"]].to_numpy().tolist() == [["critical", 0.5]]
+            assert read[["acknowledged_by", "acknowledged_at"]].isna().all(axis=None)
+        log.acknowledge(acknowledged(bad, "ann"))
+        log.write_alerts(bad)
+        assert log.read_alerts("bitcoin")["acknowledged_by"].tolist() == ["ann"]
+        log.write_alerts(alert("a", resolved=9))  # by who did not know how bad it was
+        assert log.read_alerts("bitcoin", open_only=True).empty
+        assert log.read_alerts("bitcoin")["severity"].tolist() == ["critical"]
+
+    def test_what_is_resolved_is_neither_opened_nor_acknowledged(self, log):
+        log.write_alerts(alert("a", resolved=9))
+        log.write_alerts(alert("a").assign(severity="critical"))
+        log.acknowledge(acknowledged(alert("a"), "ann"))
+        read = log.read_alerts("bitcoin")
+        assert read["resolved_at"].tolist() == [START + 9 * BAR]
+        assert (read["severity"].tolist(), read["acknowledged_by"].tolist()) == (["warning"], [None])
+
+    def test_of_mutes_what_was_said_last_counts_whenever_it_comes(self, log):
+        assert list(log.read_mutes("bitcoin")) == MUTES.names
+        for kind, at, until in [("b", 3, 9), ("a", 1, 5), ("a", 4, 4), ("a", 2, 8)]:
+            log.write_mutes(muted(kind, at, until))
+        read = log.read_mutes("bitcoin")
+        assert read["kind"].tolist() == ["a", "b"]
+        assert read["muted_until"].tolist() == [START + 4 * BAR, START + 9 * BAR]
+        assert log.read_mutes("ethereum").empty
 
     def test_reports_of_drift_are_replaced_by_id_and_come_by_time(self, log):
         assert list(log.read_drift("bitcoin")) == DRIFT_REPORTS.names

@@ -23,7 +23,7 @@ from cryptosentinel.storage.files import Files
 from cryptosentinel.storage.restoring import restore
 from cryptosentinel.workspace import Workspace, open_workspace
 from tests.builders import T0, add_bars, at, make_tiny_bundle, settings_of
-from tests.storage.builders import SPEC, alert, bars, bundle, contents, features, forecasts, open_delta, settled
+from tests.storage.builders import SPEC, alert, bars, bundle, contents, features, forecasts, muted, open_delta, settled
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +37,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     store.log.write_forecasts(forecasts(range(22)))
     store.log.settle(settled(forecasts(range(15))))
     store.log.write_alerts(alert("a"))
+    store.log.write_mutes(muted("drawdown", 1, 9))
     for content in "abc":
         store.registry.register(bundle(folder / "made" / content, content), metrics={"rmse": 0.5}, verdict=content)
     store.registry.promote(1, expected=0)
@@ -65,6 +66,7 @@ def assert_same(one: Storage, other: Storage, tmp_path: Path) -> None:
     assert_frame_equal(one.features.read_features("bitcoin", SPEC), other.features.read_features("bitcoin", SPEC))
     assert_frame_equal(one.log.read_forecasts("bitcoin"), other.log.read_forecasts("bitcoin"))
     assert_frame_equal(one.log.read_alerts("bitcoin"), other.log.read_alerts("bitcoin"))
+    assert_frame_equal(one.log.read_mutes("bitcoin"), other.log.read_mutes("bitcoin"))
     assert one.features.version() == other.features.version(), "bundles name it"
     assert one.features.version(SPEC) == other.features.version(SPEC)
     told = [[(m.version, m.digest, m.metrics, m.verdict) for m in s.registry.versions()] for s in (one, other)]

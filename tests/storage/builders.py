@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from cryptosentinel.config import StorageSettings
-from cryptosentinel.storage import ALERTS, FORECASTS, Storage, open_storage
+from cryptosentinel.storage import ALERTS, FORECASTS, MUTES, Storage, open_storage
 
 SPEC = "0123456789abcdef0123456789abcdef"
 START = pd.Timestamp("2025-01-31T22:00", tz="UTC")  # 24 bars of 5 minutes before the month ends
@@ -95,6 +95,15 @@ def alert(name: str, *, raised: int = 0, asset: str = "bitcoin", resolved: int |
         "resolved_at": None if resolved is None else START + resolved * BAR,
     }
     return pd.DataFrame([row], columns=ALERTS.names)
+
+
+def acknowledged(alerts: pd.DataFrame, by: str) -> pd.DataFrame:
+    return alerts.assign(acknowledged_by=by, acknowledged_at=START)
+
+
+def muted(kind: str, at: int, until: int) -> pd.DataFrame:
+    row = ("bitcoin", kind, START + until * BAR, "ann", START + at * BAR, "")
+    return pd.DataFrame([row], columns=MUTES.names)
 
 
 def bundle(folder: Path, content: str = "one") -> Path:

@@ -26,7 +26,7 @@ from cryptosentinel.storage.restoring import restore
 from cryptosentinel.storage.schemas import ALIASES, VERSIONS
 from cryptosentinel.workspace import Workspace, open_workspace
 from tests.builders import T0, add_bars, at, make_tiny_bundle, settings_of
-from tests.storage.builders import alert, bundle, contents, forecasts
+from tests.storage.builders import acknowledged, alert, bundle, contents, forecasts
 
 RELEASE_0_1 = {
     "bars": ["asset", "timestamp", "open", "high", "low", "close", "volume", "source"],
@@ -135,6 +135,7 @@ def test_upgrade_a_store_of_before_is_worked_on(workspace: Workspace, tmp_path: 
     storage = workspace.storage
     assert workspace.champion().version == 1
     add_bars(storage, workspace.source.bars(T0, at(41)), workspace.spec)
+    storage.log.acknowledge(acknowledged(alert("before"), "ann"))
     predictor = BundlePredictor(Bundle.load(workspace.champion_bundle()), 1)
     done = predict(storage, predictor, workspace.spec, workspace.settings, now=at(41))
     assert done.settled["forecast_id"].tolist() == ["bitcoin-1"]
@@ -142,7 +143,9 @@ def test_upgrade_a_store_of_before_is_worked_on(workspace: Workspace, tmp_path: 
     log = storage.log.read_forecasts("bitcoin")
     assert log["outcome"].notna().tolist() == [True, False]
     assert log["sigma"].notna().tolist() == [False, True]
-    assert "before" in set(storage.log.read_alerts("bitcoin")["alert_id"])
+    alerts = storage.log.read_alerts("bitcoin").set_index("alert_id")
+    assert alerts["acknowledged_by"]["before"] == "ann"
+    assert alerts["resolved_at"].notna()["before"]
     storage.maintain()
     things = prune(storage, workspace.settings, now=datetime.now(UTC), in_use={})
     assert {thing.kind for thing in things if not thing.stays} == {"alerts"}, "it ended a year ago"
