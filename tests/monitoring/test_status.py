@@ -17,7 +17,7 @@ import typer
 from rich.console import Console
 from typer.testing import CliRunner
 
-from cryptosentinel.alerting import RULES, Facts, watch
+from cryptosentinel.alerting import RULES, Facts, acknowledge, mute, watch
 from cryptosentinel.bundle import Bundle
 from cryptosentinel.config import Settings
 from cryptosentinel.errors import UserInputError
@@ -25,8 +25,9 @@ from cryptosentinel.market.bars import Interval
 from cryptosentinel.monitoring import read_status, show
 from cryptosentinel.monitoring.status import ABOUT
 from cryptosentinel.predicting import BundlePredictor, predict
-from cryptosentinel.storage import RunLog, open_run_log
+from cryptosentinel.storage import ALERTS, RunLog, open_run_log
 from cryptosentinel.storage.files import Files
+from cryptosentinel.storage.frames import of_records
 from cryptosentinel.storage.hopsworks.outbox import RowOutbox
 from cryptosentinel.workspace import CURRENT, Workspace, open_workspace, remember
 from pipelines.status import NOTHING_YET, newest_runs, status
@@ -202,10 +203,18 @@ class TestWhatIsWrong:
             "resolved_at": pd.NaT,
         }
         other = alert | {"alert_id": "2", "kind": "volatility"}
-        rows = pd.DataFrame([alert, other])
-        workspace.storage.log.write_alerts(rows.assign(resolved_at=rows["resolved_at"].dt.tz_localize("UTC")))
+        workspace.storage.log.write_alerts(of_records([alert, other], ALERTS))
         assert problems(workspace) == ["drift"]  # the market may be wild
         assert "warning since" in text(workspace)
+
+    def test_who_looks_after_an_alert_and_what_is_muted_are_said_and_mend_nothing(self, workspace: Workspace) -> None:
+        log = workspace.storage.log
+        watch(workspace.storage, Facts(drift=0.5), workspace.settings, now=now())
+        acknowledge(log, "bitcoin", "drift", "ann", now=now())
+        mute(log, "bitcoin", "volatility", now() + 60 * MINUTE, "bob", now=now())
+        assert ", acknowledged by ann: 50% of the features" in text(workspace)
+        assert f"volatility is muted until {now() + 60 * MINUTE:%Y-%m-%d}" in text(workspace)
+        assert problems(workspace) == ["drift"]
 
     def test_somebody_who_is_not_told(self, workspace: Workspace, tmp_path: Path) -> None:
         told = open_workspace(watched(tmp_path, alerts__webhook_url="http://nobody.test"))

@@ -17,7 +17,8 @@ from components.step import leave_out, observe, step
 from cryptosentinel.config import Settings
 from cryptosentinel.errors import CryptoSentinelError, MarketDataError, StoreUnavailableError
 from cryptosentinel.monitoring import METRICS
-from cryptosentinel.storage import StepRun, open_run_log
+from cryptosentinel.storage import ALERTS, StepRun, open_run_log
+from cryptosentinel.storage.frames import of_records
 from cryptosentinel.storage.runs import RunLog
 from cryptosentinel.workspace import Workspace, open_workspace
 from tests.builders import T0, add_bars, at
@@ -176,7 +177,7 @@ class TestFigures:
             "resolved_at": pd.NaT,
         }
         over = alert | {"alert_id": "2", "resolved_at": pd.Timestamp(at(51))}
-        storage.log.write_alerts(pd.DataFrame([alert, over]).astype({"resolved_at": "datetime64[ms, UTC]"}))
+        storage.log.write_alerts(of_records([alert, over], ALERTS))
         workspace.champion()
         return home
 
