@@ -15,6 +15,7 @@ st.set_page_config("CryptoSentinel", page_icon=str(Path(__file__).with_name("ico
 PAGES = {
     "Market": [
         st.Page("pages/home.py", title="Home", icon=":material/home:", default=True),
+        st.Page("pages/forecasts.py", title="Forecasts", icon=":material/query_stats:", url_path="forecasts"),
     ],
 }
 page = st.navigation(PAGES, position="top")  # a chart wants the whole width
