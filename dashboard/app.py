@@ -16,6 +16,7 @@ PAGES = {
     "Market": [
         st.Page("pages/home.py", title="Home", icon=":material/home:", default=True),
         st.Page("pages/forecasts.py", title="Forecasts", icon=":material/query_stats:", url_path="forecasts"),
+        st.Page("pages/analysis.py", title="Data analysis", icon=":material/query_stats:", url_path="analysis"),
     ],
 }
 page = st.navigation(PAGES, position="top")  # a chart wants the whole width

@@ -1,0 +1,161 @@
+"""The market's data: price and volume, features, what is to be said of returns. Of the tabs one is computed."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from dashboard import parts_analysis as own
+from dashboard import shell, text
+from dashboard.charts import analysis as charts
+from dashboard.charts.base import CONFIG
+from dashboard.data import analysis as data
+
+RANGES = {"1d": 1, "1w": 7, "1m": 30, "3m": 91, "1y": 365, "all": None}
+IN_WORDS = {"1d": "1 day", "1w": "1 week", "1m": "1 month", "3m": "3 months", "1y": "1 year", "all": "All"}
+# What changes here is a bar among thousands.
+REFRESH_S = 4 * shell.REFRESH_S
+
+
+@st.fragment(run_every=REFRESH_S)
+@shell.explained
+def live() -> None:
+    """The whole page in one piece; of its tabs only the open one is computed."""
+    home = shell.home()
+    if home is None:
+        st.info(f"No bars yet. The feature pipeline brings them {shell.when('feature')}.")
+        return
+    own.state(home, shell.zone())
+    chosen = st.segmented_control(
+        "Time shown, back from the newest bar",
+        list(RANGES),
+        default="1m",
+        required=True,
+        format_func=IN_WORDS.__getitem__,
+        key="range",
+        bind="query-params",
+    )
+    tabs = st.tabs(list(TABS), key="show", bind="query-params")
+    for tab, (question, draw) in zip(tabs, TABS.values(), strict=True):
+        if tab.open:
+            with tab:
+                st.header(question, anchor=False)
+                draw(RANGES[chosen])
+
+
+def _chart(figure: object, key: str, alt: str) -> None:
+    st.plotly_chart(figure, key=key, config=CONFIG, alt=alt)
+
+
+def _price(days: int | None) -> None:
+    price = shell.read(data.read_price, days, of=["bars"])
+    if price is None:
+        return
+    own.price_cards(price)
+    _chart(
+        charts.price_figure(price, shell.market().settings.market.currency, shell.zone()),
+        "price",
+        "Candlesticks of the price, and the volume below",
+    )
+    own.say(
+        f"Each candle is {text.duration(price.step)}; a hollow one rose, a filled one fell. "
+        f"{price.bars:,} bars, {price.missing:,} missing."
+        + (" The price axis is logarithmic." if charts.is_logarithmic(price) else "")
+    )
+
+
+def _features(days: int | None) -> None:
+    chosen = own.choose_features(shell.market().spec.features)
+    lines = shell.read(data.read_lines, days, chosen, of=["features"]) if chosen else {}
+    if lines:
+        _chart(charts.lines_figure(lines, shell.zone()), "lines", f"Over time: {', '.join(lines)}")
+    elif chosen:
+        own.say("No value of these is known in this time: a feature counts once it has bars enough behind it.")
+    own.explain_features(shell.market().spec.features, chosen)
+
+
+def _correlations(days: int | None) -> None:
+    groups = own.choose_groups(shell.market().spec.features)
+    found = shell.read(data.read_correlations, days, groups, of=["features"]) if groups else None
+    if found is None or len(found.names) < 2:
+        own.say("Choose a group." if not groups else "Too few complete rows of features in this time.")
+        return
+    left, right = st.columns([3, 2], gap="medium")
+    with left:
+        _chart(charts.correlation_figure(found), "correlations", "Heat map of correlations")
+    with right:
+        own.pairs(data.strongest(found, 12), found.rows)
+
+
+def _distributions(days: int | None) -> None:
+    what, unit, tails = own.choose_values(shell.market().spec)
+    found = shell.read(data.read_distribution, days, what, of=["bars", "features"])
+    if found is None:
+        own.say("Too few values in this time, or all of them are the same.")
+        return
+    _chart(charts.distribution_figure(found, unit, tails=tails), "histogram", "Histogram and normal distribution")
+    own.moments(found, unit)
+
+
+def _seasons(days: int | None) -> None:
+    hours, weekdays = shell.read(data.read_seasons, days, shell.zone().name, of=["bars"])
+    own.say(
+        f"Hours and days are those of {shell.zone().name}; whiskers are 95% intervals of the mean. Volatility and "
+        "volume are held against the mean of the same day (week), which is 1x. Of 24 intervals about one misses the "
+        "dotted line by chance alone."
+    )
+    for column, (table, name, weekly) in zip(
+        st.columns(2, gap="medium"), ((hours, "hour", False), (weekdays, "weekday", True)), strict=True
+    ):
+        with column:
+            if table.empty:
+                own.say(f"Not enough whole {'weeks' if weekly else 'days'} in this time: four are needed.")
+                continue
+            for measure, title in own.MEASURES.items():
+                st.markdown(f"**{title} by {name}**")
+                figure = charts.season_figure(table, measure, weekdays=weekly)
+                _chart(figure, f"{measure} {name}", f"{title} by {name}, with 95% intervals")
+
+
+def _volatility(days: int | None) -> None:
+    found = shell.read(data.read_volatility, days, of=["bars"])
+    if found.notna().sum() < 2:
+        own.say("Too few bars in this time.")
+        return
+    _chart(charts.volatility_figure(found, own.SMOOTH, shell.zone()), "volatility", "Realised volatility over time")
+    own.volatility_words(found)
+
+
+def _memory(days: int | None) -> None:
+    found = shell.read(data.read_memory, days, of=["bars"])
+    if found is None:
+        own.say("Too few bars in this time.")
+        return
+    minutes = shell.market().spec.interval.seconds / 60
+    for what, title, sentence in own.MEMORIES:
+        st.markdown(f"**{title}**")
+        own.say(sentence)
+        _chart(charts.memory_figure(found, what, minutes), f"memory {what}", f"Autocorrelations: {title}")
+
+
+def _regimes(days: int | None) -> None:
+    found = shell.read(data.read_regimes, days, of=["forecasts", "bars"])
+    if found is None:
+        own.say(f"No forecast in this time names a regime. The inference pipeline runs {shell.when('inference')}.")
+        return
+    currency = shell.market().settings.market.currency
+    _chart(charts.regime_figure(found, currency, shell.zone()), "regimes", "Price and the regimes behind it, by name")
+    horizon = shell.market().settings.forecast.horizon_bars * shell.market().spec.interval.delta
+    own.regime_table(found, text.duration(horizon))
+
+
+TABS = {
+    "Price": ("Price and volume", _price),
+    "Features": ("Any feature over time", _features),
+    "Correlations": ("What moves together", _correlations),
+    "Distributions": ("How values are distributed", _distributions),
+    "Seasons": ("When the market is busy", _seasons),
+    "Volatility": ("How wild it is", _volatility),
+    "Memory": ("Does a move say anything about later ones?", _memory),
+    "Regimes": ("Regimes on the price", _regimes),
+}
+live()

@@ -1,0 +1,347 @@
+"""The page Data analysis: its arithmetic, what it reads, its figures, and the page as Streamlit runs it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+import pytest
+import streamlit as st
+from streamlit.testing.v1 import AppTest
+
+from cryptosentinel.config import Settings
+from cryptosentinel.workspace import Workspace
+from dashboard.charts import analysis as charts
+from dashboard.data import analysis as data
+from dashboard.data import statistics
+from dashboard.zone import Zone
+from tests.builders import FIVE, make_random_bars
+from tests.dashboard.builders import settings_for, some_forecasts, with_bars, with_forecasts
+
+PAGE = Path(__file__).resolve().parents[2] / "dashboard" / "pages" / "analysis.py"
+NOW = datetime(2025, 1, 8, 12, 1, tzinfo=UTC)
+TABS = ("Price", "Features", "Correlations", "Distributions", "Seasons", "Volatility", "Memory", "Regimes")
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """40 hours of bars up to twelve o'clock, and 48 forecasts."""
+    workspace = with_bars(settings_for(tmp_path_factory.mktemp("home")), NOW, hours=40)
+    workspace.storage.log.write_forecasts(some_forecasts(workspace, 48))
+    return workspace
+
+
+def noise(count: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(0, 0.001, count)
+
+
+def bars_of(moves: np.ndarray, start: str = "2025-01-06") -> pd.DataFrame:
+    """Bars with these log returns, from a Monday on."""
+    bars = make_random_bars(len(moves), start=pd.Timestamp(start, tz="UTC").to_pydatetime())
+    return bars.assign(close=100 * np.exp(np.cumsum(moves)), volume=1000 * np.abs(moves))
+
+
+# Arithmetic
+
+
+def test_a_return_over_a_gap_is_not_known() -> None:
+    bars = make_random_bars(10).drop(index=[4])
+    moves = statistics.log_returns(bars, FIVE)
+    assert list(np.flatnonzero(np.isnan(moves))) == [0, 4]
+    assert moves[1] == pytest.approx(np.log(bars["close"].iloc[1] / bars["close"].iloc[0]))
+
+
+def test_longer_returns_neither_overlap_nor_span_a_gap() -> None:
+    bars = make_random_bars(60)
+    closes = bars["close"].to_numpy()
+    expected = np.diff(np.log(closes[5::6]))  # at 00:30, 01:00, ...
+    assert data.returns_over(bars, FIVE, 6) == pytest.approx(expected)
+    assert data.returns_over(bars.drop(index=[11]), FIVE, 6) == pytest.approx(expected[2:])
+
+
+def test_an_hour_that_is_wilder_is_found_in_the_viewers_zone() -> None:
+    bars = bars_of(noise(30 * 288))
+    wild = bars["timestamp"].dt.tz_convert("America/New_York").dt.hour == 9
+    hours, _ = statistics.seasons(bars_of(np.where(wild, 3, 1) * noise(30 * 288)), FIVE, "America/New_York")
+    nine = hours.set_index("season").loc[9]
+    assert nine["volatility_low"] > 2
+    assert nine["volume_low"] > 2
+    assert hours.set_index("season")["volatility_high"].drop(9).max() < 1.2
+    assert set(hours["count"]) <= {29, 30}
+    utc, _ = statistics.seasons(bars_of(np.where(wild, 3, 1) * noise(30 * 288)), FIVE, "UTC")
+    assert utc.set_index("season")["volatility"].idxmax() == 14
+
+
+def test_neither_a_wild_month_nor_a_market_that_grows_is_a_season() -> None:
+    moves = noise(28 * 288)
+    grown = np.repeat(np.geomspace(1, 20, 28), 288) * moves
+    for before, after in zip(
+        statistics.seasons(bars_of(moves), FIVE, "UTC"), statistics.seasons(bars_of(grown), FIVE, "UTC"), strict=True
+    ):
+        kept = ["volatility", "volatility_low", "volume"]
+        if len(before) == 24:  # within a week it grows, so its days are not alike
+            pd.testing.assert_frame_equal(before[kept], after[kept], atol=0.02)
+        assert before["volatility"].mean() == pytest.approx(1, abs=0.01)
+        assert after["volatility"].mean() == pytest.approx(1, abs=0.01)
+
+
+def test_weekdays_are_told_from_whole_weeks_only() -> None:
+    moves = noise(31 * 288)
+    quiet = (np.arange(len(moves)) // 288) % 7 == 5
+    hours, weekdays = statistics.seasons(bars_of(np.where(quiet, 0.2, 1) * moves), FIVE, "UTC")
+    assert list(weekdays["season"]) == list(range(7))
+    assert set(weekdays["count"]) == {4}  # three days belong to a fifth
+    assert weekdays["volatility"].idxmin() == 5
+    assert statistics.seasons(bars_of(moves[: 3 * 288]), FIVE, "UTC")[0].empty
+    assert statistics.seasons(bars_of(moves[: 27 * 288]), FIVE, "UTC")[1].empty
+    assert len(hours) == 24
+
+
+@pytest.mark.parametrize(("freedom", "known"), [(3, 3.182), (5, 2.571), (10, 2.228), (30, 2.042)])
+def test_students_quantile_is_close(freedom: int, known: float) -> None:
+    assert statistics.student(freedom) == pytest.approx(known, rel=0.01)
+
+
+def test_intervals_of_the_mean_hold_it_as_often_as_they_say() -> None:
+    hours = [statistics.seasons(bars_of(noise(8 * 288, seed)), FIVE, "UTC")[0] for seed in range(20)]
+    held = pd.concat([(table["return_low"] <= 0) & (table["return_high"] >= 0) for table in hours])
+    assert 0.92 < held.mean() < 0.98
+
+
+def test_autocorrelations_are_the_sums_that_define_them() -> None:
+    moves = noise(200)
+    moves[[0, 50, 51]] = np.nan
+    found = statistics.memory(moves, 5)
+    assert found is not None
+    x = np.nan_to_num(moves - np.nanmean(moves))
+    for lag in range(1, 6):
+        assert found.returns[lag - 1] == pytest.approx((x[lag:] * x[:-lag]).sum() / (x * x).sum())
+        bound = 1.96 * np.sqrt((x[lag:] ** 2 * x[:-lag] ** 2).sum()) / (x * x).sum()
+        assert found.returns_bound[lag - 1] == pytest.approx(bound)
+    assert found.count == 197
+    assert statistics.memory(moves, 50) is None
+
+
+def test_without_memory_values_stay_within_their_bound_in_calm_and_wild_times() -> None:
+    wild = np.repeat(np.exp(np.random.default_rng(1).normal(0, 1, 60)), 200)
+    found = statistics.memory(wild * noise(12_000), 200)
+    assert found is not None
+    assert 0.9 < (np.abs(found.returns) < found.returns_bound).mean() < 0.99
+    assert (found.sizes[:50] > found.sizes_bound[:50]).all()  # while sizes have one
+
+
+def test_a_normal_sample_looks_like_the_normal_distribution() -> None:
+    found = statistics.distribution(np.random.default_rng(2).normal(3, 2, 40_000))
+    assert found is not None
+    assert (found.mean, found.deviation) == (pytest.approx(3, abs=0.05), pytest.approx(2, abs=0.05))
+    assert abs(found.skewness) < 0.05
+    assert abs(found.tails) < 0.1
+    assert (found.density * np.diff(found.edges)).sum() == pytest.approx(0.998, abs=0.001)
+    assert found.quantiles["Value"].to_numpy() == pytest.approx(found.quantiles["Normal"].to_numpy(), abs=0.2)
+    x, y = statistics.normal_density(found)
+    centres = (found.edges[1:] + found.edges[:-1]) / 2
+    assert np.abs(np.interp(centres, x, y) - found.density).max() < 0.02
+
+
+def test_heavy_tails_are_told_and_few_or_equal_values_say_nothing() -> None:
+    found = statistics.distribution(np.random.default_rng(3).standard_t(3, 40_000))
+    assert found is not None
+    assert found.tails > 3
+    assert statistics.distribution(np.ones(100)) is None
+    assert statistics.distribution(np.arange(29.0)) is None
+    few = statistics.distribution(np.arange(60.0))
+    assert few is not None
+    assert list(few.quantiles["Share below"]) == [0.25, 0.5, 0.75]
+
+
+def test_volatility_is_annualised_and_known_where_most_returns_are() -> None:
+    moves = np.full(48, 0.001)
+    moves[20:36] = np.nan
+    times = pd.date_range("2025-01-06", periods=48, freq="5min", tz="UTC")
+    found = statistics.volatility(times, moves, timedelta(hours=1), FIVE)
+    assert found.iloc[0] == pytest.approx(100 * 0.001 * np.sqrt(288 * 365))
+    assert list(found.isna()) == [False, False, True, False]
+
+
+# What is read
+
+
+def test_the_price_of_a_stretch_is_that_of_its_bars(workspace: Workspace) -> None:
+    bars = workspace.storage.features.read_bars("bitcoin")
+    price = data.read_price(workspace, 1)
+    assert price is not None
+    assert (price.bars, price.missing) == (288, 0)
+    assert price.end == datetime(2025, 1, 8, 12, tzinfo=UTC)
+    assert price.end - price.start == timedelta(days=1)
+    day = bars.tail(288)
+    assert price.change == pytest.approx(day["close"].iloc[-1] / day["open"].iloc[0] - 1)
+    assert (price.highest, price.lowest) == (day["high"].max(), day["low"].min())
+    assert price.candles["volume"].sum() == pytest.approx(price.volume)
+    assert len(data.read_bars(workspace, None)) == len(bars) > 288
+
+
+def test_correlations_are_of_the_groups_that_were_chosen(workspace: Workspace) -> None:
+    found = data.read_correlations(workspace, None, ("momentum", "volatility"))
+    assert found is not None
+    assert "rsi_14" not in found.names  # it takes 34 hours to be known
+    groups = {feature.name: feature.group for feature in workspace.spec.features}
+    assert {groups[name] for name in found.names} == {"momentum", "volatility"}
+    assert len(found.names) > 15
+    rows = workspace.storage.features.read_features("bitcoin", workspace.spec.hash, columns=found.names)
+    rows = rows[found.names].dropna()
+    assert found.rows == len(rows)
+    assert found.matrix == pytest.approx(np.corrcoef(rows.to_numpy(), rowvar=False))
+    top = data.strongest(found, 3)
+    assert list(top["Correlation"].abs()) == sorted(top["Correlation"].abs(), reverse=True)
+    assert not (top["Feature"] == top["With"]).any()
+    assert data.read_correlations(workspace, None, ()) is None
+
+
+def test_lines_are_the_features_themselves(workspace: Workspace) -> None:
+    lines = data.read_lines(workspace, 1, ("rsi_14", "hour"))
+    rows = workspace.storage.features.read_features("bitcoin", workspace.spec.hash).tail(288)
+    assert list(lines) == ["rsi_14", "hour"]
+    assert lines["hour"].to_numpy() == pytest.approx(rows["hour"].to_numpy())
+
+
+def test_a_distribution_is_of_returns_or_of_a_feature(workspace: Workspace) -> None:
+    bars = workspace.storage.features.read_bars("bitcoin")
+    returns = data.read_distribution(workspace, None, "return over 1")
+    assert returns is not None
+    assert returns.deviation == pytest.approx(100 * np.log(bars["close"]).diff().std(ddof=0))
+    feature = data.read_distribution(workspace, None, "bollinger_position")
+    assert feature is not None
+    assert 0 < feature.mean < 1
+
+
+def test_regimes_are_those_of_the_forecasts(tmp_path: Path) -> None:
+    market = with_forecasts(settings_for(tmp_path), NOW, count=40)
+    assert data.read_regimes(market, 1) is not None
+    log = market.storage.log.read_forecasts("bitcoin")
+    names = np.repeat(["uptrend", "downtrend", "uptrend", "unknown"], 10)
+    later = log.assign(regime=names, forecast_id=log["forecast_id"] + "x", made_at=log["made_at"] + timedelta(hours=4))
+    market.storage.log.write_forecasts(later)
+    found = data.read_regimes(market, None)
+    assert found is not None
+    assert np.allclose(np.nansum(found.shares, axis=0)[~np.isnan(found.shares[0])], 1)
+    assert np.isnan(found.shares[0]).sum() == 8  # from 12:05 to 12:40 there is no forecast
+    table = found.table.set_index("Regime")
+    assert dict(table["Of the time"]) == {"downtrend": 12.5, "uptrend": 75, "unknown": 12.5}
+    assert table.loc["downtrend", "Typical stay"] == timedelta(minutes=50)
+    assert table.loc["uptrend", "Typical stay"] == timedelta(minutes=50)  # of 40, 10 and 10 forecasts
+    assert list(found.closes["timestamp"].iloc[[0]]) == [log["made_at"].iloc[0] - timedelta(minutes=5)]
+
+
+# Figures
+
+
+def trace(figure: go.Figure, name: str) -> Any:
+    return next(figure.select_traces({"name": name}))
+
+
+def test_rising_and_falling_candles_and_volumes_differ_without_colour(workspace: Workspace) -> None:
+    price = data.read_price(workspace, 1)
+    assert price is not None
+    figure = charts.price_figure(price, "usd", Zone.of("GMT+5", None))
+    candles, volume = trace(figure, "price"), trace(figure, "volume")
+    rose = (price.candles["close"] >= price.candles["open"]).to_numpy()
+    assert [colour.endswith(",0)") for colour in volume.marker.color] == list(rose)
+    assert candles.x[0] - price.candles["timestamp"].iloc[0].tz_localize(None) == timedelta(hours=5)
+    assert candles.text[0] == f"{price.candles['timestamp'].iloc[0]:%d %b %Y %H:%M} UTC"
+    assert figure.layout.xaxis.title.text == "GMT+5"
+    assert figure.layout.yaxis.type is None
+
+
+def test_years_of_prices_are_drawn_by_their_ratios(workspace: Workspace) -> None:
+    price = data.read_price(workspace, 1)
+    assert price is not None
+    grown = data.Price(**{**vars(price), "lowest": price.highest / 9})
+    assert charts.price_figure(grown, "usd").layout.yaxis.type == "log"
+
+
+def test_the_heat_map_has_figures_where_there_is_room_and_names_unless_there_are_too_many() -> None:
+    def drawn(count: int) -> go.Figure:
+        names = [f"f{number}" for number in range(count)]
+        return charts.correlation_figure(data.Correlations(names, np.eye(count), 100))
+
+    assert drawn(10).data[0].texttemplate
+    assert not drawn(20).data[0].texttemplate
+    assert drawn(20).layout.xaxis.showticklabels
+    assert not drawn(60).layout.xaxis.showticklabels
+
+
+def test_whiskers_end_where_the_intervals_do() -> None:
+    hours, _ = statistics.seasons(bars_of(noise(8 * 288)), FIVE, "UTC")
+    figure = charts.season_figure(hours, "volume", weekdays=False)
+    (points,) = figure.data
+    assert np.array(points.y) + np.array(points.error_y.array) == pytest.approx(hours["volume_high"].to_numpy())
+
+
+def test_what_memory_is_beyond_chance_is_coloured_and_the_band_is_drawn() -> None:
+    found = statistics.Memory(*(np.array(each) for each in ([0.5, 0.01], [0.1, 0.1], [0, 0], [0.1, 0.1])), count=9)
+    figure = charts.memory_figure(found, "returns", 5)
+    assert list(trace(figure, "autocorrelation").marker.color) == [charts.UP, charts.QUIET]
+    assert max(y for y in figure.data[0].y) == 0.1
+    assert list(trace(figure, "autocorrelation").x) == pytest.approx([5 / 60, 10 / 60])
+
+
+def test_regimes_are_told_by_name_and_sign_and_cover_where_they_lead(workspace: Workspace) -> None:
+    found = data.read_regimes(workspace, None)
+    assert found is not None
+    shares = np.zeros_like(found.shares)
+    shares[0, :10], shares[1, 10:] = 1, 1
+    figure = charts.regime_figure(data.Regimes(**{**vars(found), "shares": shares}), "usd")
+    assert [lane.y[0] for lane in figure.select_traces({"type": "heatmap"})] == ["▼ Downtrend", "▲ Uptrend"]
+    behind = trace(figure, "▼ Downtrend")
+    edges = found.starts.tz_localize(None)
+    assert {x for x in behind.x if x is not None} == {edges[0], edges[10]}
+
+
+# The page
+
+
+@pytest.fixture
+def show(monkeypatch: pytest.MonkeyPatch) -> Callable[..., AppTest]:
+    def run(settings: Settings, **query: str) -> AppTest:
+        monkeypatch.setattr(sys, "argv", [str(PAGE), "--settings", settings.public_json()])
+        page = AppTest.from_file(str(PAGE), default_timeout=60)
+        page.query_params.update(query)
+        page.run()
+        assert not page.exception
+        assert not page.error
+        return page
+
+    st.cache_data.clear()
+    st.cache_resource.clear()
+    return run
+
+
+@pytest.mark.parametrize("tab", TABS)
+def test_each_tab_shows_its_own_and_nothing_else(show: Callable[..., AppTest], workspace: Workspace, tab: str) -> None:
+    page = show(workspace.settings, range="All", show=tab)
+    charts_of = {"Seasons": 0, "Memory": 2}  # a day has no seasons
+    assert len(page.get("plotly_chart")) == charts_of.get(tab, 1)
+    assert len(page.header) == 1
+    assert "STALE" in page.markdown[0].value
+    assert page.segmented_control(key="range").value == "all"
+    if tab == "Seasons":
+        assert sum("Not enough whole" in each.value for each in page.markdown) == 2
+
+
+def test_what_is_looked_at_can_be_linked(show: Callable[..., AppTest], workspace: Workspace) -> None:
+    page = show(workspace.settings, range="1 day", show="Features", features="Momentum: roc_10")
+    assert page.multiselect(key="features").value == ["roc_10"]
+    assert any("Relative change over 10 bars" in each.value for each in page.markdown)
+    assert sum("roc\\_10" in each.value for each in page.markdown) == 1
+
+
+def test_a_market_without_bars_says_what_is_coming(show: Callable[..., AppTest], tmp_path: Path) -> None:
+    page = show(settings_for(tmp_path))
+    assert page.info[0].value.startswith("No bars yet. The feature pipeline brings them at ")
+    assert not page.tabs
