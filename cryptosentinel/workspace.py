@@ -80,7 +80,15 @@ class Workspace:
 
     def champion_bundle(self) -> Path:
         """The champion's bundle as a folder on this machine."""
-        return self.storage.registry.fetch(self.champion().version, self._bundles)
+        return self.bundle(self.champion().version)
+
+    def bundle(self, version: int) -> Path:
+        """A version's bundle as a folder on this machine; to be read at once, since of copies only a few are kept.
+
+        Raises:
+            StorageError: there is no such version, or its bundle was pruned or damaged.
+        """
+        return self.storage.registry.fetch(version, self._bundles)
 
     @property
     def _bundles(self) -> Path:

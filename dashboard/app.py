@@ -18,6 +18,9 @@ PAGES = {
         st.Page("pages/forecasts.py", title="Forecasts", icon=":material/query_stats:", url_path="forecasts"),
         st.Page("pages/analysis.py", title="Data analysis", icon=":material/query_stats:", url_path="analysis"),
     ],
+    "Model": [
+        st.Page("pages/insights.py", title="Insights", icon=":material/psychology:", url_path="insights"),
+    ],
 }
 page = st.navigation(PAGES, position="top")  # a chart wants the whole width
 

@@ -23,6 +23,40 @@ def plain(text: str) -> str:
     return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", unlinked)
 
 
+def plain_document(markdown: str) -> str:
+    r"""A document from data, as Markdown in which headings, lists, quotes, tables, bold and code are all there is.
+
+    >>> plain_document("# A\n- **b** <i> ![c](d)")
+    '#### A\n- **b** \\<i\\> \\!\\[c\\]\\(d\\)'
+    """
+    return "\n".join(_plain_line(line) for line in markdown.splitlines())
+
+
+def _plain_line(line: str) -> str:
+    if re.fullmatch(r"\|(:?-+:?\|)+", line):
+        return line
+    if line.startswith("|"):
+        return "| " + " | ".join(_plain_span(cell.strip()) for cell in line.strip().strip("|").split("|")) + " |"
+    mark, rest = re.match(r"(#{1,6} |- |> )?(.*)", line).groups("")  # type: ignore[union-attr]
+    # Whatever is above it, nothing here is as high as a page's own headings.
+    return ("##" + mark if mark == "## " else "###" + mark if mark == "# " else mark) + _plain_span(rest)
+
+
+def _plain_span(span: str) -> str:
+    parts = re.split(r"(\*\*[^*`]+\*\*|`[^`]+`)", span)
+    # What was split by, bold and code, is at the odd places.
+    return "".join(_marked(part) if at % 2 else _spaced(part) for at, part in enumerate(parts))
+
+
+def _marked(part: str) -> str:
+    return part if part[0] == "`" else f"**{plain(part[2:-2])}**"
+
+
+def _spaced(part: str) -> str:
+    before, after = part[:1].isspace(), part[-1:].isspace() and part.strip()
+    return (" " if before else "") + plain(part) + (" " if after else "")
+
+
 def decimals(price: float) -> int:
     """How many decimals a price of this size is shown with."""
     return 2 if abs(price) >= 10 else 6

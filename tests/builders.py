@@ -25,6 +25,7 @@ from cryptosentinel.bundle import (
     write_bundle,
 )
 from cryptosentinel.config import Settings, StorageSettings, load_settings
+from cryptosentinel.explaining import Attribution, Explanation, LocalModel
 from cryptosentinel.features import SCALE_FEATURE, FeatureSpec, compute_features
 from cryptosentinel.market.bars import COLUMNS, Interval, empty_bars, make_bars
 from cryptosentinel.storage import Storage, open_storage
@@ -179,3 +180,58 @@ def make_tiny_bundle(
     )
     write_bundle(path, manifest, fill, quantiles=QuantileTable.normal(), calibration=Calibration.identity())
     return Bundle.load(path)
+
+
+def make_explanation(close: float = 600.0, **changed: Any) -> Explanation:
+    """Three features move the forecast, the direction and the range, the others nothing."""
+    moving = dict.fromkeys(FeatureSpec(FIVE).model_names, 0.0)
+    returns = {**moving, "rsi_14": 0.002, "week_sin": -0.001, SCALE_FEATURE: 0.0005}
+    returns = dict(sorted(returns.items(), key=lambda item: -abs(item[1])))
+    value = 0.0005 + sum(returns.values())
+    per_return = close * np.expm1(value) / value
+    target = Attribution(
+        unit="log_return",
+        base=0.0005,
+        value=value,
+        contributions=returns,
+        price_base=0.0005 * per_return,
+        price_contributions={name: each * per_return for name, each in returns.items()},
+    )
+    other = {"base": 0.0, "value": sum(returns.values()), "contributions": returns}
+    fields = {
+        "bundle_digest": "d" * 64,
+        "asset": "bitcoin",
+        "currency": "usd",
+        "interval": "5m",
+        "horizon_bars": 6,
+        "champion": BLEND,
+        "shrinkage": 1.0,
+        "close": close,
+        "predicted_price": close * np.exp(value),
+        "log_return": value,
+        "sigma": 0.004,
+        "lower_80": close * 0.995,
+        "upper_80": close * 1.005,
+        "lower_95": close * 0.99,
+        "upper_95": close * 1.01,
+        "p_up": 0.52,
+        "direction": "up",
+        "confidence": 0.52,
+        "regime": "uptrend",
+        "dissimilarity": 0.1,
+        "outlying": False,
+        "widening": 1.0,
+        "features": dict.fromkeys(FeatureSpec(FIVE).model_names, 0.25),
+        "targets": {
+            "forecast": target,
+            BLEND: target,
+            "p_up": Attribution(unit="log_odds", **other),
+            "sigma": Attribution(unit="log_volatility", **other),
+        },
+    }
+    return Explanation.model_validate(fields | changed)
+
+
+def make_local(unit: str = "log_return", **weights: float) -> LocalModel:
+    """A linear model of some features around a row."""
+    return LocalModel(unit=unit, weights=weights, intercept=0.0, value=0.0, answer=0.0, r_squared=0.42)

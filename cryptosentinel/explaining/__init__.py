@@ -10,18 +10,28 @@ from cryptosentinel.explaining.records import (
     Importances,
     LocalModel,
 )
-from cryptosentinel.explaining.tables import contribution_tables, local_tables
-from cryptosentinel.explaining.words import sentence
+from cryptosentinel.explaining.tables import (
+    ContributionSum,
+    Subject,
+    contribution_sums,
+    contribution_tables,
+    local_tables,
+)
+from cryptosentinel.explaining.words import DESCRIPTIONS, sentence
 
 __all__ = [
+    "DESCRIPTIONS",
     "DIRECTION_TARGET",
     "FORECAST",
     "SPREAD_TARGET",
     "Attribution",
+    "ContributionSum",
     "Explainer",
     "Explanation",
     "Importances",
     "LocalModel",
+    "Subject",
+    "contribution_sums",
     "contribution_tables",
     "local_tables",
     "sentence",

@@ -1,10 +1,10 @@
-"""An explanation as tables for a terminal of 80 columns: what moves the price, the direction and the range."""
+"""What moves the price, the direction and the range: as sums, and as tables for a terminal of 80 columns."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from cryptosentinel.bundle import BLEND
 from cryptosentinel.explaining.records import DIRECTION_TARGET, FORECAST, SPREAD_TARGET, Explanation
@@ -13,12 +13,20 @@ from cryptosentinel.explaining.words import DESCRIPTIONS, digits
 if TYPE_CHECKING:
     from rich.table import Table
 
+Subject = Literal["price", "direction", "range"]
 # What a linear model is of, and how its weights are shown.
 _LOCAL = {"log_return": ("blend's return, in bp,", 1e4), "probability": ("P of a rise, in points,", 100.0)}
 
 
-class _Sum(NamedTuple):
-    """Numbers that add up, and how they are shown: `figure` writes one, `more` and `less` say what it does."""
+class ContributionSum(NamedTuple):
+    """Numbers that add up, and how they are shown: `figure` writes one, `more` and `less` say what it does.
+
+    Attributes:
+        title: what of, and in what.
+        base: the answer without the row.
+        contributions: of each feature, the largest in size first.
+        total: what they add up to, in words.
+    """
 
     title: str
     base: float
@@ -39,8 +47,17 @@ def contribution_tables(explanation: Explanation, top: int = 8) -> list[Table]:
         explanation: of a row.
         top: how many contributions to name; the others are one row.
     """
-    found = (_price(explanation), _direction(explanation), _range(explanation))
-    return [_table(each, explanation, top) for each in found if each is not None]
+    return [_table(subject, each, explanation, top) for subject, each in contribution_sums(explanation).items()]
+
+
+def contribution_sums(explanation: Explanation) -> dict[Subject, ContributionSum]:
+    """What there is to take apart, the price in the quote currency; otherwise as `contribution_tables`."""
+    found: dict[Subject, ContributionSum | None] = {
+        "price": _price(explanation),
+        "direction": _direction(explanation),
+        "range": _range(explanation),
+    }
+    return {subject: each for subject, each in found.items() if each is not None}
 
 
 def local_tables(explanation: Explanation, top: int = 8) -> list[Table]:
@@ -59,7 +76,7 @@ def local_tables(explanation: Explanation, top: int = 8) -> list[Table]:
     return tables
 
 
-def _price(explanation: Explanation) -> _Sum | None:
+def _price(explanation: Explanation) -> ContributionSum | None:
     served = explanation.targets[FORECAST]
     stays = not any(served.contributions.values())
     chosen = explanation.targets.get(BLEND) if stays else served
@@ -68,7 +85,7 @@ def _price(explanation: Explanation) -> _Sum | None:
     places, currency = digits(explanation), explanation.currency.upper()
     what = "What the models say of the price (blend, not served)" if stays else "Price forecast"
     change = chosen.price_base + sum(chosen.price_contributions.values())
-    return _Sum(
+    return ContributionSum(
         f"{what}, in {currency}",
         chosen.price_base,
         chosen.price_contributions,
@@ -79,11 +96,11 @@ def _price(explanation: Explanation) -> _Sum | None:
     )
 
 
-def _direction(explanation: Explanation) -> _Sum | None:
+def _direction(explanation: Explanation) -> ContributionSum | None:
     margin = explanation.targets[DIRECTION_TARGET]
     if not any(margin.contributions.values()):
         return None
-    return _Sum(
+    return ContributionSum(
         "Direction, in log-odds of a rise",
         margin.base,
         margin.contributions,
@@ -94,12 +111,12 @@ def _direction(explanation: Explanation) -> _Sum | None:
     )
 
 
-def _range(explanation: Explanation) -> _Sum | None:
+def _range(explanation: Explanation) -> ContributionSum | None:
     spread = explanation.targets.get(SPREAD_TARGET)
     if spread is None:
         return None
     widened = f", widened x{explanation.widening:.2f}" if explanation.widening != 1 else ""
-    return _Sum(
+    return ContributionSum(
         "Range, as factors of the volatility",
         spread.base,
         spread.contributions,
@@ -110,12 +127,13 @@ def _range(explanation: Explanation) -> _Sum | None:
     )
 
 
-def _table(shown: _Sum, explanation: Explanation, top: int) -> Table:
+def _table(subject: Subject, shown: ContributionSum, explanation: Explanation, top: int) -> Table:
     named = [(name, each) for name, each in shown.contributions.items() if each][:top]
     rest = sum(shown.contributions.values()) - sum(each for _, each in named)
     others = len(shown.contributions) - len(named)
     # What a base of volatility multiplies is 1.
-    base = f"{math.exp(shown.base):.3%}" if shown.more == "wider" else shown.figure(shown.base)
+    multiplied = subject == "range"
+    base = f"{math.exp(shown.base):.3%}" if multiplied else shown.figure(shown.base)
     total = shown.base + sum(shown.contributions.values())
     rows: list[tuple[str, str, str, float | None]] = [(base, "", "without this row", None)]
     rows += [
@@ -124,7 +142,7 @@ def _table(shown: _Sum, explanation: Explanation, top: int) -> Table:
     ]
     if others:
         rows.append((shown.figure(rest), "", f"{others} other features", None))
-    last = "" if shown.more == "wider" else shown.figure(total)
+    last = "" if multiplied else shown.figure(total)
     return _grid(shown.title, [*rows, (last, "", shown.total, None)])
 
 

@@ -1,7 +1,16 @@
 """Forecasting live: asking a predictor, settling what is due, raising alerts."""
 
 from cryptosentinel.predicting.accuracy import COLUMNS as ACCURACY_COLUMNS
-from cryptosentinel.predicting.accuracy import PENDING, Accuracy, Share, Skill, measure
+from cryptosentinel.predicting.accuracy import (
+    PENDING,
+    Accuracy,
+    Share,
+    Skill,
+    independent_outcomes,
+    measure,
+    share_of,
+    wilson,
+)
 from cryptosentinel.predicting.describe import (
     ENOUGH_OUTCOMES,
     NO_BETTER_THAN_A_COIN,
@@ -50,6 +59,7 @@ __all__ = [
     "forecast_frame",
     "forecast_records",
     "forecast_table",
+    "independent_outcomes",
     "is_coin",
     "is_outlying",
     "is_widened",
@@ -60,5 +70,7 @@ __all__ = [
     "outcomes",
     "predict",
     "record",
+    "share_of",
     "stale_features",
+    "wilson",
 ]

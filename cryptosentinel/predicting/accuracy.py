@@ -97,10 +97,10 @@ def measure(log: pd.DataFrame) -> Accuracy:
         error=float(np.mean(np.abs(off))) if len(priced) else nan,
         baseline_error=float(np.mean(np.abs(moved))) if len(priced) else nan,
         skill=_skill(off**2, moved**2, independent),
-        hits=_share(called["outcome"] == CORRECT, independent_outcomes(called)),
+        hits=share_of(called["outcome"] == CORRECT, independent_outcomes(called)),
         called=len(called),
         covered={
-            level: _share(
+            level: share_of(
                 priced["actual_price"].between(priced[f"lower_{level}"], priced[f"upper_{level}"]), independent
             )
             for level in (80, 95)
@@ -130,7 +130,8 @@ def wilson(share: float, independent: int) -> tuple[float, float]:
     return max(middle - reach, 0.0), min(middle + reach, 1.0)
 
 
-def _share(came: pd.Series, independent: int) -> Share:
+def share_of(came: pd.Series, independent: int) -> Share:
+    """How often something came of forecasts, of which `independent` do not overlap (`independent_outcomes`)."""
     value = float(came.mean()) if len(came) else nan
     return Share(value, *wilson(value, independent), independent)
 

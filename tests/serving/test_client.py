@@ -16,8 +16,8 @@ from cryptosentinel.features import SCALE_FEATURE, compute_features
 from cryptosentinel.predicting import BundlePredictor, Rows
 from serving import ServedPredictor, predictor_for
 from serving.bars import MAX_BARS
-from tests.builders import T0, at, make_random_bars
-from tests.serving.builders import DATA_END, SPEC, make_explanation, make_rows
+from tests.builders import T0, at, make_explanation, make_random_bars
+from tests.serving.builders import DATA_END, SPEC, make_rows
 
 
 @contextmanager

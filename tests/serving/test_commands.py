@@ -18,8 +18,8 @@ from cryptosentinel.cli import main
 from cryptosentinel.explaining import Attribution, contribution_tables
 from cryptosentinel.workspace import Workspace, open_workspace, remember
 from serving import commands
-from tests.builders import T0, add_bars, make_random_bars, settings_of
-from tests.serving.builders import SPEC, make_explanation, make_local
+from tests.builders import T0, add_bars, make_explanation, make_local, make_random_bars, settings_of
+from tests.serving.builders import SPEC
 from tests.serving.test_client import OWN_INFO, explained_as, stub
 from tests.test_cli import Ran
 

@@ -21,10 +21,11 @@ import psutil
 import pytest
 
 from cryptosentinel.bundle import BLEND, Bundle
-from cryptosentinel.config import StorageSettings
+from cryptosentinel.config import ServingSettings, StorageSettings
 from cryptosentinel.forecasting import part_names
 from cryptosentinel.predicting import Rows
 from cryptosentinel.storage import ModelRegistry, open_storage
+from dashboard.explaining import Explained, Unexplained, explain
 from serving import ServedPredictor, commands, start_predictor
 from serving.explainer.process import ExplainerProcess, start_explainer, with_explainer
 from tests.forecasting.builders import evaluate_parts, make_bundle, make_dataset, make_settings
@@ -170,6 +171,17 @@ def test_the_client_has_the_same_explanation(both):
         explained = client.explain(rows, lime=True)
     assert [each.model_dump(mode="json") for each in explained.explanations] == told["explanations"]
     assert (explained.sentence, explained.bundle_version) == (told["sentence"], told["bundle_version"])
+
+
+def test_the_dashboard_has_the_same_explanation(both):
+    both.explained()
+    instances = both.body["instances"]
+    answer = explain(ServingSettings(url=both.url), instances, SPEC.hash)
+    assert isinstance(answer, Explained)
+    assert answer.model_dump(mode="json") == both.explained()
+    refused = explain(ServingSettings(url=both.url), instances, "0" * 64)
+    assert isinstance(refused, Unexplained)
+    assert refused.why == "other_bundle"
 
 
 def test_no_header_of_a_request_is_answered(both):
