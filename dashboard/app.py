@@ -21,6 +21,9 @@ PAGES = {
     "Model": [
         st.Page("pages/insights.py", title="Insights", icon=":material/psychology:", url_path="insights"),
     ],
+    "Operations": [
+        st.Page("pages/pipelines.py", title="Pipelines", icon=":material/conveyor_belt:", url_path="pipelines"),
+    ],
 }
 page = st.navigation(PAGES, position="top")  # a chart wants the whole width
 

@@ -87,6 +87,11 @@ def read(reader: Callable[..., T], *arguments: Hashable, of: Iterable[Table]) ->
     return _read(settings, f"{reader.__module__}.{reader.__qualname__}", versions, arguments, reader)
 
 
+def look_again() -> None:
+    """What changed is seen by the next read, not only `REFRESH_S` after the last."""
+    _version.clear()
+
+
 def market() -> Workspace:
     """The market that this dashboard shows; raises as `data.market.open_market`."""
     return _open(settings_json())
