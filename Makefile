@@ -40,13 +40,16 @@ count = grep -c '==' $(1)
 tag = $(strip $(REGISTRY))/$$image:$(strip $(TAG))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-drift environment drift-environment run doctor test chaos test-drift lint format bench bench-serving compile lock \
+.PHONY: help setup setup-drift environment drift-environment run demo doctor test chaos test-drift lint format bench bench-serving compile lock \
         clean images test-images chart chart-docs chart-scan kind-up kind-status kind-logs \
         kind-down e2e
 
 ##@ Use
 run: setup ## Run everything on this machine: bars, features, training, predictor, dashboard
 	@$(BIN)/cryptosentinel up $(ARGS) || [ $$? = 130 ] # Ctrl-C is how it ends
+
+demo: setup ## Show a simulated market with a week of history in about a minute; ARGS="--days 2" takes less
+	@$(BIN)/cryptosentinel demo $(ARGS) || [ $$? = 130 ] # Ctrl-C is how it ends
 
 doctor: setup ## Say what is missing on this machine, and how to mend it
 	@$(BIN)/cryptosentinel doctor

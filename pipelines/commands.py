@@ -28,6 +28,7 @@ from cryptosentinel.cli import (
 from cryptosentinel.config import CONFIG_VARIABLE
 from cryptosentinel.errors import UserInputError
 from pipelines import backup_commands
+from pipelines.demo.command import demo
 from pipelines.kubeflow import commands
 from pipelines.prune_command import prune_all
 from pipelines.status import status
@@ -48,6 +49,7 @@ class PipelineName(enum.StrEnum):
 def add_commands(app: typer.Typer) -> None:
     """Adds this package's commands to the command line."""
     app.command()(up)
+    app.command()(demo)
     app.command()(run)
     app.command("prune")(prune_all)
     app.command()(status)
@@ -76,10 +78,9 @@ def up(
     as_json: JsonOption = False,
 ) -> None:
     """Run everything on this machine: bars, features, training, predictor, dashboard, schedules."""
-    from pipelines.staying import keep_running
-    from pipelines.up import bring_up, next_runs
+    from pipelines.up import bring_up
 
-    _pass_on(config)
+    pass_on(config)
     settings = read_settings(
         config,
         assignments,
@@ -103,19 +104,27 @@ def up(
             if once:
                 err.print("One cycle is done, and all is stopped again. Without --once it goes on, with a dashboard.")
                 return
-            for name, url in running.urls.items():
-                err.print(f"{name + ':':<11}{url}", highlight=False)
-            if running.recorded:
-                err.print("The recording has ended; it stays served. Ctrl-C stops everything.")
-            else:
-                now = datetime.now(UTC)
-                ticks = [f"{name} {at:%H:%M:%S}" for name, at in next_runs(running.workspace.settings, now).items()]
-                err.print(f"It is {now:%H:%M:%S} UTC. Next runs: {', '.join(ticks)}.", highlight=False)
-                err.print("Ctrl-C stops everything; the next start goes on from here.")
-            keep_running(running, err, threading.Event(), stopping.check)
+            stay(running, stopping)
     except KeyboardInterrupt:
         err.print("Stopped. What was stored stays; the next start goes on from it.")
         raise typer.Exit(130) from None
+
+
+def stay(running: Up, stopping: Stopping) -> None:
+    """Says where everything is and what comes next, and keeps it running until somebody stops it."""
+    from pipelines.staying import keep_running
+    from pipelines.up import next_runs
+
+    for name, url in running.urls.items():
+        err.print(f"{name + ':':<11}{url}", highlight=False)
+    if running.recorded:
+        err.print("The recording has ended; it stays served. Ctrl-C stops everything.")
+    else:
+        now = datetime.now(UTC)
+        ticks = [f"{name} {at:%H:%M:%S}" for name, at in next_runs(running.workspace.settings, now).items()]
+        err.print(f"It is {now:%H:%M:%S} UTC. Next runs: {', '.join(ticks)}.", highlight=False)
+        err.print("Ctrl-C stops everything; the next start goes on from here.")
+    keep_running(running, err, threading.Event(), stopping.check)
 
 
 def _show(running: Up) -> None:
@@ -150,7 +159,7 @@ def run(
     from pipelines.local import run_pipeline
     from serving.process import running_predictor
 
-    _pass_on(config)
+    pass_on(config)
     clock = _time(as_of) if as_of else None
     settings = read_settings(config, assignments, {"home": home, "market.source": source})
     if settings.market.source == "auto" and used_before(settings):
@@ -174,7 +183,7 @@ def run(
         err.print(f"log: {done.log}", highlight=False, soft_wrap=True)
 
 
-def _pass_on(config: Path | None) -> None:
+def pass_on(config: Path | None) -> None:
     """Lets the processes that we start read the settings file too, for the secrets in it: they get the rest from us."""
     if config is not None:
         os.environ[CONFIG_VARIABLE] = str(config.resolve())

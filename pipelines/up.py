@@ -78,7 +78,7 @@ class Up:
 
 @contextmanager
 def bring_up(
-    settings: Settings, console: Console, *, once: bool, check: Callable[[], None] = lambda: None
+    settings: Settings, console: Console, *, once: bool, train: bool = True, check: Callable[[], None] = lambda: None
 ) -> Iterator[Up]:
     """Brings everything up, and takes it down again when the block ends.
 
@@ -86,6 +86,7 @@ def bring_up(
         settings: of everything.
         console: where progress goes.
         once: without the dashboard, and with a training run whatever the registry holds.
+        train: where the champion is older than `STALE_BUNDLE`; else the schedule does.
         check: is called after each stage and each replayed bar; what it raises ends everything.
 
     Raises:
@@ -96,7 +97,7 @@ def bring_up(
     """
     from serving.client import ServedPredictor
 
-    stages = CheckedStages(6 if once else 7, console, check)
+    stages = CheckedStages(5 + train + (not once), console, check)
     with ExitStack() as stack:
         stack.enter_context(locked_home(settings.home))
         with stages.stage("Market and stores") as say:
@@ -124,9 +125,10 @@ def bring_up(
             told = run_pipeline("feature", settings, workspace.root, as_of=start, progress=say, by="start").told
             say(f"{_data_sentence(workspace)}. {told.get('cleaning', '')}")
 
-        with stages.stage("Training pipeline") as say:
-            say(_train(settings, workspace, start, say, anyway=once))
-            predictor.wait_ready(timeout_s=FOLLOW_S, version=workspace.champion().version)
+        if train:
+            with stages.stage("Training pipeline") as say:
+                say(_train(settings, workspace, start, say, anyway=once))
+                predictor.wait_ready(timeout_s=FOLLOW_S, version=workspace.champion().version)
 
         with stages.stage("Inference pipeline") as say:
             run = run_pipeline("inference", settings, workspace.root, as_of=start, progress=say, by="start")

@@ -25,8 +25,9 @@ from cryptosentinel.predicting.describe import (
     made_by,
     record,
 )
-from cryptosentinel.predicting.following import awaiting_training, fall_back, note_training
+from cryptosentinel.predicting.following import awaiting_training, fall_back, note_detection, note_training
 from cryptosentinel.predicting.forecasts import abstention, forecast_frame, newest_rows
+from cryptosentinel.predicting.past import answered, issued, settled_in_time
 from cryptosentinel.predicting.predictor import Answer, BundlePredictor, Predictor, Rows, answer_with
 from cryptosentinel.predicting.refusals import Abstention, expired_model, stale_features
 from cryptosentinel.predicting.settling import due_outcomes, outcomes
@@ -49,6 +50,7 @@ __all__ = [
     "Skill",
     "abstention",
     "answer_with",
+    "answered",
     "awaiting_training",
     "current_forecast",
     "describe_forecast",
@@ -63,13 +65,16 @@ __all__ = [
     "is_coin",
     "is_outlying",
     "is_widened",
+    "issued",
     "made_by",
     "measure",
     "newest_rows",
+    "note_detection",
     "note_training",
     "outcomes",
     "predict",
     "record",
+    "settled_in_time",
     "share_of",
     "stale_features",
     "wilson",

@@ -10,7 +10,7 @@ so before the first file goes.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
@@ -40,16 +40,28 @@ class DeltaModelRegistry:
         root_uri: a folder, or an address in an object store (s3://, gs://, az://).
         storage_options: of the object store, by Delta Lake's names, e.g. AWS_ENDPOINT_URL.
         retention_days: how long `maintain` keeps old versions of the two tables.
+        clock: when versions are registered and promoted; another than the wall clock where a past is replayed.
     """
 
     def __init__(
-        self, root_uri: str, storage_options: Mapping[str, str] | None = None, *, retention_days: float = 7.0
+        self,
+        root_uri: str,
+        storage_options: Mapping[str, str] | None = None,
+        *,
+        retention_days: float = 7.0,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._root = root_uri
+        self._clock = clock
         self._options = dict(storage_options or {})
         self._retention = timedelta(days=retention_days)
         self._versions_uri = join(root_uri, "registry", "versions")
         self._aliases_uri = join(root_uri, "registry", "aliases")
+
+    def at(self, now: datetime) -> DeltaModelRegistry:
+        """The same registry with a clock that stands still, for whoever replays a past."""
+        days = self._retention / timedelta(days=1)
+        return DeltaModelRegistry(self._root, self._options, retention_days=days, clock=lambda: now)
 
     def register(self, bundle: Path, *, metrics: Mapping[str, float], verdict: str) -> RegisteredModel:
         """Copies a bundle in under the next version; one that is registered already keeps the version it has.
@@ -167,7 +179,7 @@ class DeltaModelRegistry:
         for version in versions:
             self.get(version)
         with delta.explained(self._versions_uri):
-            self._mark(versions, f"CAST('{_now().isoformat()}' AS TIMESTAMP)")
+            self._mark(versions, f"CAST('{_in_milliseconds(datetime.now(UTC)).isoformat()}' AS TIMESTAMP)")
         kept = [model.version for model in self.versions() if model.version in versions and not self._clear(model)]
         if kept:
             raise StorageError(f"Version {kept[0]} is the champion, and stays.")
@@ -206,7 +218,7 @@ class DeltaModelRegistry:
             "version": number,
             "folder": folder,
             "digest": digest,
-            "registered_at": _now(),
+            "registered_at": _in_milliseconds(self._clock()),
             "metrics": metrics,
             "verdict": verdict,
             "pruned_at": None,
@@ -265,7 +277,8 @@ class DeltaModelRegistry:
                 remedy="Compare with the present champion, then promote again.",
             )
         if current != version:
-            _commit(table, {"alias": _CHAMPION, "version": version, "moved_at": _now()}, ALIASES, "overwrite")
+            moved = {"alias": _CHAMPION, "version": version, "moved_at": _in_milliseconds(self._clock())}
+            _commit(table, moved, ALIASES, "overwrite")
 
     def _found(self, version: int) -> RegisteredModel | None:
         rows = self._rows(self._versions_uri, VERSIONS, [f"version = {version}"])
@@ -315,6 +328,5 @@ def _commit(table: DeltaTable, row: Mapping[str, Any], schema: pa.Schema, mode: 
     )
 
 
-def _now() -> datetime:
-    now = datetime.now(UTC)
-    return now.replace(microsecond=now.microsecond // 1000 * 1000)
+def _in_milliseconds(time: datetime) -> datetime:
+    return time.replace(microsecond=time.microsecond // 1000 * 1000)
