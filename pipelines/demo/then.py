@@ -99,7 +99,8 @@ class Log:
     def hold(self, forecasts: pd.DataFrame) -> None:
         """Lets it know of forecasts, with their outcomes; it tells each when it was known."""
         self._forecasts = _Timed(forecasts, "made_at")
-        self._settled = pd.to_datetime(forecasts["settled_at"], utc=True).dt.tz_localize(None).to_numpy("datetime64[ms]")
+        settled_at = pd.to_datetime(forecasts["settled_at"], utc=True)
+        self._settled = settled_at.dt.tz_localize(None).to_numpy("datetime64[ms]")
 
     def read_forecasts(
         self, asset: str, start=None, end=None, *, unsettled: bool = False, columns: Sequence[str] | None = None
