@@ -4,24 +4,16 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 import pandas as pd
 import streamlit as st
 
 from cryptosentinel.bundle import FLAT
-from cryptosentinel.predicting import (
-    ENOUGH_OUTCOMES,
-    NO_BETTER_THAN_A_COIN,
-    REGIME_WORDS,
-    Accuracy,
-    evidence,
-    is_coin,
-    made_by,
-)
+from cryptosentinel.predicting import NO_BETTER_THAN_A_COIN, REGIME_WORDS, is_coin, made_by
 from dashboard import text
 from dashboard.data.home import Home
-from dashboard.text import OUTCOMES, name, plain, share
+from dashboard.text import name, plain
 from dashboard.zone import UTC_ZONE, Zone
 
 Tone = Literal["blue", "orange", "off"]
@@ -119,48 +111,8 @@ def models(home: Home, zone: Zone) -> None:
         aside(plain(" ".join(sentences)))
 
 
-def record(figures: Accuracy, flat_move: float) -> None:
-    """How forecasts have done, in four figures and a sentence.
-
-    Args:
-        figures: the record.
-        flat_move: as `forecast.flat_move`.
-    """
-    independent = figures.covered[80].independent
-    enough = independent >= ENOUGH_OUTCOMES
-    moved = f"of {figures.called:,} that moved {100 * flat_move:g}% or more"
-    bands = [
-        (
-            f"In the {level}% band",
-            share(covered.value),
-            f"should be {level}%" if enough else "too few to judge",
-            f"The share of actual prices within the {level}% band of their forecasts; in the long run it should be "
-            f"{level}%.",
-        )
-        for level, covered in figures.covered.items()
-    ]
-    cards = (
-        ("Settled", f"{figures.settled:,}", f"of {figures.made:,} made", "Forecasts whose time has come."),
-        (
-            "Direction right",
-            share(figures.hits.value),
-            moved,
-            "Of forecasts that called a rise or a fall, and whose price moved enough to tell; smaller moves are flat.",
-        ),
-        *bands,
-    )
-    for row in (cards[:2], cards[2:]):
-        with st.container(horizontal=True, gap="small"):
-            for label, value, note, explained in row:
-                card(label, value, note, explained=explained)
-    outcomes = ", ".join(f"{figures.counts.get(outcome, 0):,} {outcome}" for outcome in OUTCOMES)
-    no_call = " No direction was called: incorrect only means that the price moved."
-    basis = f" {evidence(independent)}." if figures.settled else ""
-    aside(f"{outcomes}.{basis}" + (no_call if figures.counts.get("incorrect") and not figures.called else ""))
-
-
-def forecasts(table: pd.DataFrame, decimals: int, zone: Zone) -> None:
-    """The rows of `data.forecast_table`."""
+def forecasts(table: pd.DataFrame, decimals: int, zone: Zone, **chosen: Any) -> None:
+    """The rows of `data.home.forecast_table`; `chosen` is what `st.dataframe` takes for a row to be chosen."""
     price = st.column_config.NumberColumn(format="accounting" if decimals == 2 else f"%.{decimals}f")
     time = st.column_config.DatetimeColumn(format="MMM D, HH:mm", timezone=zone.name)
     st.dataframe(
@@ -169,10 +121,11 @@ def forecasts(table: pd.DataFrame, decimals: int, zone: Zone) -> None:
         height=420,
         placeholder="",
         column_config={
-            **dict.fromkeys(("Forecast", "Actual", "80% from", "80% to", "Price then"), price),
+            **dict.fromkeys(("Forecast", "Actual", "80% from", "80% to", "95% from", "95% to", "Price then"), price),
             **dict.fromkeys(("For", "Made"), time),
             "Actual - forecast": st.column_config.NumberColumn(format=f"%+.{decimals}f"),
             "P(rise)": st.column_config.NumberColumn(format="%.1f%%", help="Probability of a rise, when it was made"),
         },
-        alt=f"The latest forecasts and their outcomes; times in {zone.name}",
+        alt=f"Forecasts and their outcomes; times in {zone.name}",
+        **chosen,
     )

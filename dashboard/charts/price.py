@@ -76,20 +76,9 @@ def price_chart(
         line={"color": QUIET, "width": 1.5, "dash": "dot"},
         hovertemplate=f"%{{y:{digits}}}",
     )
-    figure.add_candlestick(
-        x=naive(bars["timestamp"]),
-        **{side: bars[side] for side in ("open", "high", "low", "close")},
-        name="price",
-        text=utc,
-        legendrank=1,
-        # A bar ends with its close, where the forecasts begin and are settled; so it stands between its times.
-        xperiod=1000 * interval.seconds,
-        xperiodalignment="middle",
-        increasing={"line": {"color": UP, "width": 1.2}, "fillcolor": "rgba(0,0,0,0)"},
-        decreasing={"line": {"color": DOWN, "width": 1.2}, "fillcolor": DOWN},
-    )
+    add_candles(figure, bars, interval, utc)
     if newest is not None:
-        _fan(figure, newest, expired=expired)
+        add_fan(figure, newest, expired=expired)
     _price_tag(figure, bars["close"].iloc[-1])
     figure.add_vline(x=naive_time(closed_at), line={"color": QUIET, "width": 1, "dash": "dash"})
     end = closed_at if newest is None else newest["target_at"]
@@ -102,13 +91,14 @@ def error_chart(forecasts: pd.DataFrame, interval: Interval, zone: Zone = UTC_ZO
     """How far actual prices lay from their forecasts, in percent of the forecast, against the bands that they had.
 
     Args:
-        forecasts: rows of the forecast log whose actual price is known, by `made_at`, at least one.
+        forecasts: rows of the forecast log whose actual price is known, by `made_at`, at least one, and not too many
+            to see them one by one.
         interval: of the bars, for what counts as a gap.
         zone: as `price_chart`'s.
     """
     at = forecasts["target_at"].iloc[-1]
     offset, label = zone.offset(at), zone.label(at)
-    figure = new_figure(height=320, zone=label)
+    figure = new_figure(height=400, zone=label)
     utc = forecasts["target_at"].dt.strftime(" (%H:%M UTC)" if offset else "")
     forecasts = shifted(forecasts, offset).assign(utc=utc)
     centre = forecasts["predicted_price"]
@@ -137,8 +127,27 @@ def error_chart(forecasts: pd.DataFrame, interval: Interval, zone: Zone = UTC_ZO
     return figure
 
 
-def _fan(figure: go.Figure, forecast: pd.Series, *, expired: bool) -> None:
-    """The bands hold at the target; on the way there they are drawn as wide as a random walk's, by the root of time."""
+def add_candles(figure: go.Figure, bars: pd.DataFrame, interval: Interval, hover: pd.Series | None) -> None:
+    """Candles, hollow where the price rose; `hover` is a text a bar."""
+    figure.add_candlestick(
+        x=naive(bars["timestamp"]),
+        **{side: bars[side] for side in ("open", "high", "low", "close")},
+        name="price",
+        text=hover,
+        legendrank=1,
+        # A bar ends with its close, where the forecasts begin and are settled; so it stands between its times.
+        xperiod=1000 * interval.seconds,
+        xperiodalignment="middle",
+        increasing={"line": {"color": UP, "width": 1.2}, "fillcolor": "rgba(0,0,0,0)"},
+        decreasing={"line": {"color": DOWN, "width": 1.2}, "fillcolor": DOWN},
+    )
+
+
+def add_fan(figure: go.Figure, forecast: pd.Series, *, expired: bool = False) -> None:
+    """A forecast from its price to its target, with its bands; grey where it is `expired`.
+
+    The bands hold at the target; on the way there they are drawn as wide as a random walk's, by the root of time.
+    """
     share = np.linspace(0, 1, _FAN_STEPS + 1)
     made, target = forecast["made_at"], forecast["target_at"]
     times = pd.Series(made + share * (target - made))

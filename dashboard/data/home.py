@@ -132,18 +132,17 @@ def _data_end(model: RegisteredModel | None) -> datetime | None:
     return verdicts[0].data_end if verdicts else None
 
 
-def forecast_table(forecasts: pd.DataFrame, count: int) -> pd.DataFrame:
-    """The newest forecasts as a table for people, newest first.
+def forecast_table(rows: pd.DataFrame) -> pd.DataFrame:
+    """Forecasts as a table for people, in their order.
 
     Columns: `For`, `Direction`, `Outcome`, `Forecast`, `Actual`, `Actual - forecast`, `80% from`, `80% to`,
-    `P(rise)` in percent, `Price then` (when it was made), `Made`, `Model`, `Bundle`.
+    `P(rise)` in percent, `Price then` (when it was made), `Made`, `Regime`, `Model`, `Bundle`, `95% from`, `95% to`.
     """
-    rows = forecasts.iloc[::-1].head(count)
     return pd.DataFrame(
         {
             "For": rows["target_at"],
             "Direction": rows["direction"].map(DIRECTIONS),
-            "Outcome": rows["outcome"].map(OUTCOMES).fillna(PENDING),
+            "Outcome": rows["outcome"].astype(object).map(OUTCOMES).fillna(PENDING),
             "Forecast": rows["predicted_price"],
             "Actual": rows["actual_price"],
             "Actual - forecast": -rows["error"],
@@ -152,8 +151,11 @@ def forecast_table(forecasts: pd.DataFrame, count: int) -> pd.DataFrame:
             "P(rise)": 100 * rows["p_up"],
             "Price then": rows["price"],
             "Made": rows["made_at"],
+            "Regime": rows["regime"].map(name),
             "Model": rows["champion"].map(name),
             "Bundle": rows["bundle_version"],
+            "95% from": rows["lower_95"],
+            "95% to": rows["upper_95"],
         }
     ).reset_index(drop=True)
 

@@ -6,8 +6,8 @@ from datetime import timedelta
 
 import streamlit as st
 
-from cryptosentinel.predicting import is_outlying, is_widened, measure
-from dashboard import parts, shell, text
+from cryptosentinel.predicting import measure
+from dashboard import parts, parts_now, parts_record, shell, text
 from dashboard.charts.base import CONFIG
 from dashboard.charts.price import error_chart, price_chart
 from dashboard.data.home import Home, forecast_table, settled, since
@@ -24,47 +24,14 @@ def live() -> None:
     if home is None:
         st.info(f"No bars yet. The feature pipeline brings them {shell.when('feature')}; forecasts follow.")
         return
-    _state(home)
+    parts_now.state(home)
     with st.container(horizontal=True, gap="small"):
         _price(home)
-        _forecast(home)
+        parts_now.forecast(home)
     parts.models(home, shell.zone())
     hours = _chart(home)
     if len(home.forecasts):
         _past(home, hours)
-
-
-def _state(home: Home) -> None:
-    """How old the data is, the open alerts, and what does not go on."""
-    closed = shell.zone().told(home.quote.at, home.clock)
-    with st.container(horizontal=True, gap="small"):
-        if home.recorded:
-            st.badge(f"Ends at {closed}", icon=":material/schedule:", color="gray")
-        elif home.stale:
-            st.badge(f"STALE: {closed}, {text.duration(home.age)} ago", icon=":material/warning:", color="orange")
-        else:
-            st.badge(f"{closed}, {text.duration(home.age)} ago", icon=":material/schedule:", color="gray")
-        if home.forecast is not None and is_outlying(home.forecast):
-            st.badge("Unlike anything trained on: range widened", icon=":material/travel_explore:", color="orange")
-        if home.forecast is not None and is_widened(home.forecast):
-            st.badge("Champion called useless: range widened", icon=":material/warning:", color="orange")
-        if home.alerts.empty:
-            st.badge("No open alerts", icon=":material/check:", color="gray")
-    if home.abstained:
-        ticks = (
-            f" The feature pipeline runs again {shell.when('feature')}, the training pipeline {shell.when('training')}."
-        )
-        st.warning(
-            f"No forecast can be made now: {text.plain(home.abstained)}.{'' if home.recorded else ticks}",
-            icon=":material/warning:",
-        )
-    if home.expired:
-        st.warning(
-            f"The newest forecast was for {shell.zone().told(home.forecast['target_at'], home.clock)}, which is past. "
-            f"The inference pipeline runs again {shell.when('inference')}.",
-            icon=":material/warning:",
-        )
-    parts.alerts(home.alerts, home.clock, shell.zone())
 
 
 def _price(home: Home) -> None:
@@ -75,13 +42,6 @@ def _price(home: Home) -> None:
         "24 h: not known" if day is None else f"{text.arrow(day)} {text.change(day)} in 24 h",
         parts.tone(day or 0),
     )
-
-
-def _forecast(home: Home) -> None:
-    if home.forecast is not None:
-        parts.forecast(home, home.forecast, shell.zone())
-    elif not home.abstained:
-        st.info(f"No forecast yet. The inference pipeline makes the first {shell.when('inference')}.")
 
 
 def _chart(home: Home) -> int:
@@ -116,9 +76,11 @@ def _past(home: Home, hours: int) -> None:
     with right:
         # What is read is that of `RECORD_WINDOW`; a young market has less.
         st.header(f"Record of the last {text.duration(home.now - home.forecasts['made_at'].iloc[0])}", anchor=False)
-        parts.record(measure(home.forecasts), home.limits.flat_move)
+        parts_record.record(measure(home.forecasts), home.limits.flat_move, in_a_row=2)
     st.header("Latest forecasts", anchor=False)
-    parts.forecasts(forecast_table(home.forecasts, TABLE_ROWS), text.decimals(home.quote.price), shell.zone())
+    parts.forecasts(
+        forecast_table(home.forecasts.iloc[::-1].head(TABLE_ROWS)), text.decimals(home.quote.price), shell.zone()
+    )
 
 
 live()

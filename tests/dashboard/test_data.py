@@ -165,9 +165,9 @@ def test_only_open_alerts_are_shown(tmp_path: Path) -> None:
     assert list(read(workspace).alerts["message"]) == ["now"]
 
 
-def test_the_table_begins_with_the_newest_forecast_and_says_what_became_of_each(workspace: Workspace) -> None:
+def test_the_table_says_what_became_of_each_forecast_in_their_order(workspace: Workspace) -> None:
     forecasts = read(workspace).forecasts
-    table = forecast_table(forecasts, 20)
+    table = forecast_table(forecasts.iloc[::-1].head(20))
     assert len(table) == 20
     assert table["Made"].is_monotonic_decreasing
     assert table["Made"].iloc[0] == forecasts["made_at"].iloc[-1]

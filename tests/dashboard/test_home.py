@@ -74,7 +74,9 @@ def test_a_market_with_forecasts_shows_them_all(show, settings: Settings) -> Non
     assert cards(page)["Model"] == ("Bundle 0", "learnt nothing yet")
     assert r"Price \(ridge\)\, range and direction\: trained bundle 0" in said(page)
     assert cards(page)["Settled"] == ("42", "of 48 made")
-    assert re.fullmatch(r"of \d+ that moved 0\.1% or more", cards(page)["Direction right"][1])
+    assert re.fullmatch(r"too few to judge, \d+ calls", cards(page)["Direction right"][1])
+    assert re.fullmatch(r"random walk 0\.\d{3}%", cards(page)["Mean error"][1])
+    assert cards(page)["Against random walk"][1].endswith("too few to judge")
     assert {cards(page)[f"In the {level}% band"][1] for level in (80, 95)} == {"too few to judge"}
     assert "7 outcomes that do not overlap: too few to judge" in said(page)
     assert "Record of the last 3 h" in [header.value for header in page.header]
