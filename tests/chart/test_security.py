@@ -7,6 +7,7 @@ import re
 import pytest
 import yaml
 
+from cryptosentinel.config import load_settings
 from tests.chart.rendered import (
     FULLNAME,
     LEAST,
@@ -21,6 +22,7 @@ from tests.chart.rendered import (
     pods,
     scenario,
     setting,
+    settings_file,
 )
 
 PODS = [
@@ -193,11 +195,45 @@ def test_behind_a_login_nobody_reaches_the_dashboard_itself() -> None:
     assert [port["port"] for port in policy(values, "-dashboard")["ingress"][0]["ports"]] == [4180]
 
 
+def variables(values: dict) -> dict[str, str]:
+    """The dashboard's own, by name."""
+    dashboard = only(values, "Deployment", "-dashboard")["spec"]["template"]["spec"]["containers"][0]
+    return {each["name"]: each.get("value", "") for each in dashboard["env"] if "_DASHBOARD__" in each["name"]}
+
+
+def test_only_users_whom_the_login_names_act_and_only_where_a_release_lets_them() -> None:
+    header = {"CRYPTOSENTINEL_DASHBOARD__USER_HEADER": "X-Forwarded-User"}
+    assert variables(LEAST) == {}
+    assert variables(scenario("cloud")) == header
+    acting = merged(scenario("cloud"), setting("dashboard.actions", True))
+    assert variables(acting) == header | {"CRYPTOSENTINEL_DASHBOARD__ACTIONS": "true"}
+    settings = load_settings(environ=variables(acting)).dashboard
+    assert (settings.actions, settings.user_header) == (True, "X-Forwarded-User")
+
+
+@pytest.mark.parametrize(("actions", "role"), [(False, "view"), (True, "edit")])
+def test_a_dashboard_sees_the_runs_of_a_profile_and_starts_some_only_where_it_may_act(actions: bool, role: str) -> None:
+    proxy = {"enabled": True, "existingSecret": "login"}
+    values = merged(scenario("hopsworks"), setting("dashboard", {"actions": actions, "authProxy": proxy}))
+    binding = only(values, "RoleBinding", "-dashboard")
+    assert binding["roleRef"]["name"] == f"kubeflow-pipelines-{role}"
+    assert binding["metadata"]["namespace"] == values["kfp"]["runNamespace"]
+    pod = only(values, "Deployment", "-dashboard")["spec"]["template"]["spec"]
+    assert binding["subjects"][0]["name"] == pod["serviceAccountName"]
+    token = only(values, "Job", "-setup")["spec"]["template"]["spec"]["volumes"][-1]
+    assert token["name"] == "kubeflow-token"
+    assert token in pod["volumes"]
+    (mount,) = [each for each in pod["containers"][0]["volumeMounts"] if each["name"] == "kubeflow-token"]
+    assert yaml.safe_load(settings_file(values))["kubeflow"]["token_file"] == f"{mount['mountPath']}/token"
+    assert not [each for each in of_kind(LEAST, "RoleBinding") if each["metadata"]["name"].endswith("-dashboard")]
+
+
 def test_egress_is_names_each_other_the_store_the_api_and_kubeflow() -> None:
     values = scenario("airgapped")
     names, _, outside = policy(values, "-predictor")["egress"]
     assert {(port["port"], port["protocol"]) for port in names["ports"]} == {(53, "UDP"), (53, "TCP")}
     assert [port["port"] for port in outside["ports"]] == [443, 6443, 9443]
     assert outside["to"] == [{"ipBlock": {"cidr": "10.0.0.0/8"}}]
-    assert policy(values, "-setup")["egress"][-1]["ports"] == [{"port": 8888, "protocol": "TCP"}]
+    for asking in ("-setup", "-dashboard"):
+        assert policy(values, asking)["egress"][-1]["ports"] == [{"port": 8888, "protocol": "TCP"}]
     assert "egress" not in policy(LEAST, "-predictor")

@@ -90,6 +90,7 @@ WRONG: list[tuple[str, Any, tuple[str, ...]]] = [
     ("dashboard.httpRoute.enabled", True, ("/dashboard/httpRoute/parentRefs", "minItems: got 0, want 1")),
     ("dashboard.authProxy.enabled", True, ("/dashboard/authProxy/existingSecret", "minLength: got 0, want 1")),
     ("dashboard.authProxy", PROXY | {"args": ["provider=x"]}, ("/authProxy/args/0", "does not match pattern")),
+    ("dashboard.actions", True, ("dashboard.actions: only users who are known may act",)),
     ("dashboard.service.type", "Public", ("/dashboard/service/type", "'ClusterIP', 'NodePort', 'LoadBalancer'")),
     ("dashboard.service.nodePort", 80, ("/dashboard/service/nodePort", "minimum: got 80, want 30,000")),
     ("dashboard.basePath", "/forecasts/", ("/dashboard/basePath", "does not match pattern")),

@@ -220,6 +220,27 @@ serving.kserve.io/s3-usevirtualbucket: "false"
     sizeLimit: 1Gi
 {{- end }}
 
+{{/* With several users Kubeflow asks who calls: pods that ask it have a token for it, and none for Kubernetes. */}}
+{{- define "cryptosentinel.kubeflowTokenMount" -}}
+{{- if and .Values.kfp.enabled .Values.kfp.multiUser }}
+- name: kubeflow-token
+  mountPath: /var/run/secrets/kubeflow/pipelines
+  readOnly: true
+{{- end }}
+{{- end }}
+
+{{- define "cryptosentinel.kubeflowTokenVolume" -}}
+{{- if and .Values.kfp.enabled .Values.kfp.multiUser }}
+- name: kubeflow-token
+  projected:
+    sources:
+      - serviceAccountToken:
+          path: token
+          audience: pipelines.kubeflow.org
+          expirationSeconds: 7200
+{{- end }}
+{{- end }}
+
 {{/* What a pod may reach. Call with (dict "root" $ "peers" (list of further rules as text)). */}}
 {{- define "cryptosentinel.egress" -}}
 {{- $egress := .root.Values.networkPolicy.egress }}

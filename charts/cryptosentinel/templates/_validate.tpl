@@ -86,6 +86,9 @@ nobody has to try again for each.
 {{- $wrong = append $wrong (printf "dashboard.autoscaling.maxReplicas (%d) is below minReplicas (%d)." (int .maxReplicas) (int .minReplicas)) }}
 {{- end }}
 {{- end }}
+{{- if and .Values.dashboard.actions (not .Values.dashboard.authProxy.enabled) }}
+{{- $wrong = append $wrong "dashboard.actions: only users who are known may act. Set dashboard.authProxy.enabled=true, which asks who they are." }}
+{{- end }}
 {{- if and .Values.metrics.serviceMonitor.enabled (eq .Values.serving.deploymentMode "Knative") }}
 {{- $wrong = append $wrong "metrics.serviceMonitor: with serving.deploymentMode Knative there is no Service that leads to the predictor's metrics. Scrape the pods by their annotations." }}
 {{- end }}

@@ -41,22 +41,10 @@ spec:
         {{- include "cryptosentinel.securityContext" $root | nindent 8 }}
       volumeMounts:
         {{- include "cryptosentinel.mounts" $root | nindent 8 }}
-        {{- if $root.Values.kfp.multiUser }}
-        - name: kubeflow-token
-          mountPath: /var/run/secrets/kubeflow/pipelines
-          readOnly: true
-        {{- end }}
+        {{- with include "cryptosentinel.kubeflowTokenMount" $root | trim }}{{ . | nindent 8 }}{{ end }}
   {{- end }}
   volumes:
     {{- include "cryptosentinel.volumes" $root | nindent 4 }}
-    {{- if .kfp.multiUser }}
-    - name: kubeflow-token
-      projected:
-        sources:
-          - serviceAccountToken:
-              path: token
-              audience: pipelines.kubeflow.org
-              expirationSeconds: 7200
-    {{- end }}
+    {{- with include "cryptosentinel.kubeflowTokenVolume" $root | trim }}{{ . | nindent 4 }}{{ end }}
 {{- end }}
 {{- end }}
