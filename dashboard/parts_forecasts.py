@@ -69,7 +69,7 @@ def ask_choice(rows: pd.DataFrame) -> Choice:
 
     def several(label: str, options: list[Any], key: str, **named: Any) -> tuple[Any, ...]:
         return tuple(
-            st.multiselect(label, options, key=key, bind="query-params", placeholder="Any", width=180, **named)
+            st.multiselect(label, options, key=key, bind="query-params", placeholder="Any", width=170, **named)
         )
 
     state = st.selectbox(

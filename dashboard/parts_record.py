@@ -23,19 +23,16 @@ class Card(NamedTuple):
     explained: str
 
 
-def record(figures: Accuracy, flat_move: float, *, in_a_row: int = 6) -> None:
+def record(figures: Accuracy, flat_move: float) -> None:
     """How forecasts have done: six figures, and what they rest on in a sentence.
 
     Args:
         figures: the record.
         flat_move: as `forecast.flat_move`.
-        in_a_row: how many cards are beside one another, where there is room.
     """
-    cards = _cards(figures, flat_move)
-    for begin in range(0, len(cards), in_a_row):
-        with st.container(horizontal=True, gap="small"):
-            for card in cards[begin : begin + in_a_row]:
-                parts.card(card.label, card.value, card.note, card.colour, explained=card.explained)
+    with st.container(horizontal=True, gap="small"):
+        for card in _cards(figures, flat_move):
+            parts.card(card.label, card.value, card.note, card.colour, explained=card.explained)
     outcomes = ", ".join(f"{figures.counts.get(outcome, 0):,} {outcome}" for outcome in OUTCOMES)
     no_call = " No direction was called: incorrect only means that the price moved."
     basis = f" {evidence(figures.covered[80].independent)}." if figures.settled else ""
@@ -96,7 +93,7 @@ def _skill(figures: Accuracy) -> Card:
     )
     known = math.isfinite(skill.value)
     return Card(
-        "Against random walk",
+        "vs. random walk",
         (f"{skill.value:+.2%}" if skill.value else "0.00%") if known else UNKNOWN,
         (f"± {skill.value - skill.lower:.2%}, " if math.isfinite(skill.lower) and not stays else "")
         + (verdict[0] if known else "nothing settled"),

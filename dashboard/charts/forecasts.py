@@ -30,7 +30,7 @@ from dashboard.zone import UTC_ZONE, Zone
 
 POINTS = 1_600
 # More marks than this hide the line that they lie on.
-MANY_MARKS = 400
+MANY_MARKS = 250
 # What `over_time` shows: what it is called, the level it should be at, its shape and colour.
 SHARES = {
     "covered_95": ("in the 95% band", 95, "diamond", FORECAST),
@@ -88,7 +88,7 @@ def against_actual(
             y=rows["actual_price"],
             mode="markers",
             name=outcome,
-            marker={"symbol": symbol, "color": colour, "size": 7, "line": {"color": colour, "width": 1.5}},
+            marker={"symbol": symbol, "color": colour, "size": 6, "line": {"color": colour, "width": 1}},
             hoverinfo="skip",
         )
     figure.update_yaxes(title=currency.upper())
@@ -126,7 +126,7 @@ def over_time(shares: pd.DataFrame, zone: Zone = UTC_ZONE) -> go.Figure:
             hovertemplate="%{y:.0f}%, between %{customdata[0]:.0f}% and %{customdata[1]:.0f}%",
         )
         figure.add_hline(y=level, line={"color": colour, "width": 1})
-    figure.update_yaxes(ticksuffix="%", tickformat=".0f", title="share", range=[0, 104])
+    figure.update_yaxes(ticksuffix="%", tickformat=".0f", title="share")
     return figure
 
 
@@ -142,11 +142,10 @@ def fan(forecast: pd.Series, bars: pd.DataFrame, interval: Interval, currency: s
     """
     made = forecast["made_at"]
     offset, label = zone.offset(made), zone.label(made)
-    utc = bars["timestamp"].dt.strftime("%H:%M UTC") if offset else None
     figure = new_figure(height=400, zone=label)
     forecast = forecast.copy()
     forecast[["made_at", "target_at"]] = [forecast[name] + offset for name in ("made_at", "target_at")]
-    add_candles(figure, shifted(bars, offset), interval, utc)
+    add_candles(figure, shifted(bars, offset), interval.delta, offset)
     add_fan(figure, forecast)
     figure.add_vline(x=naive_time(forecast["made_at"]), line={"color": QUIET, "width": 1, "dash": "dash"})
     if forecast["outcome"] in MARKERS:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
@@ -24,10 +26,12 @@ from dashboard.charts.base import (
     number_format,
     shifted,
 )
+from dashboard.charts.thinning import candle_step, thin_bars
 from dashboard.text import decimals, price
 from dashboard.zone import UTC_ZONE, Zone
 
 _FAN_STEPS = 12
+CANDLES = 600
 
 
 def price_chart(
@@ -42,8 +46,8 @@ def price_chart(
 ) -> go.Figure:
     """Candles, the newest forecast as a fan to its target, and what was forecast for the time before.
 
-    It depends on the data, and on the wall clock only by `expired`: Streamlit mounts a figure that differs in anything
-    anew, and a viewer's zoom would be gone.
+    Over days candles last longer than bars. The figure depends on the data, and on the wall clock only by `expired`:
+    Streamlit mounts one that differs in anything anew, and a viewer's zoom would be gone.
 
     Args:
         bars: by time, at least one.
@@ -56,7 +60,6 @@ def price_chart(
     """
     at = bars["timestamp"].iloc[-1]
     offset, label = zone.offset(at), zone.label(at)
-    utc = bars["timestamp"].dt.strftime("%H:%M UTC") if offset else None
     bars, forecasts = shifted(bars, offset), shifted(forecasts, offset)
     figure = new_figure(height=460, zone=label)
     closed_at = bars["timestamp"].iloc[-1] + interval.delta
@@ -76,7 +79,9 @@ def price_chart(
         line={"color": QUIET, "width": 1.5, "dash": "dot"},
         hovertemplate=f"%{{y:{digits}}}",
     )
-    add_candles(figure, bars, interval, utc)
+    # As much again to the left, for who drags the chart.
+    near = bars[bars["timestamp"] >= start - pd.Timedelta(hours=hours)]
+    add_candles(figure, thin_bars(near, CANDLES), candle_step(near, CANDLES) or interval.delta, offset)
     if newest is not None:
         add_fan(figure, newest, expired=expired)
     _price_tag(figure, bars["close"].iloc[-1])
@@ -127,16 +132,16 @@ def error_chart(forecasts: pd.DataFrame, interval: Interval, zone: Zone = UTC_ZO
     return figure
 
 
-def add_candles(figure: go.Figure, bars: pd.DataFrame, interval: Interval, hover: pd.Series | None) -> None:
-    """Candles, hollow where the price rose; `hover` is a text a bar."""
+def add_candles(figure: go.Figure, bars: pd.DataFrame, length: timedelta, offset: timedelta) -> None:
+    """Candles of bars that last so long, hollow where the price rose; `offset` is how far times are ahead of UTC."""
     figure.add_candlestick(
         x=naive(bars["timestamp"]),
         **{side: bars[side] for side in ("open", "high", "low", "close")},
         name="price",
-        text=hover,
+        text=(bars["timestamp"] - offset).dt.strftime("%H:%M UTC") if offset else None,
         legendrank=1,
         # A bar ends with its close, where the forecasts begin and are settled; so it stands between its times.
-        xperiod=1000 * interval.seconds,
+        xperiod=1000 * length.total_seconds(),
         xperiodalignment="middle",
         increasing={"line": {"color": UP, "width": 1.2}, "fillcolor": "rgba(0,0,0,0)"},
         decreasing={"line": {"color": DOWN, "width": 1.2}, "fillcolor": DOWN},

@@ -31,7 +31,7 @@ class Home:
         recorded: whether the market is a recording.
         interval: of the bars.
         limits: the settings of forecasts.
-        bars: those of the last 25 hours, by time, at least one.
+        bars: those of the last `RECORD_WINDOW`, by time, at least one.
         quote: the market at the newest close.
         forecasts: those of the last `RECORD_WINDOW`, by `made_at`.
         alerts: the open ones, newest first.
@@ -101,7 +101,7 @@ def read_home(workspace: Workspace, clock: datetime) -> Home | None:
     closed_at = newest + interval.delta
     recorded = is_recorded(workspace)
     now = closed_at if recorded else clock
-    bars = storage.features.read_bars(asset, newest - QUOTE_WINDOW, closed_at)
+    bars = storage.features.read_bars(asset, newest - max(QUOTE_WINDOW, RECORD_WINDOW), closed_at)
     forecasts = storage.log.read_forecasts(asset, now - RECORD_WINDOW)
     champion, newest_model = storage.registry.champion(), storage.registry.newest()
     limits, data_end = workspace.settings.forecast, _data_end(champion)

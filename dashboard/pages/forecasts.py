@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from dashboard import parts_forecasts, parts_now, parts_record, shell
+from dashboard import parts, parts_forecasts, parts_now, parts_record, shell
 from dashboard.data.home import Home
 
 
@@ -39,6 +39,8 @@ def _past(home: Home) -> None:
         st.info("No forecast is as the filters ask.")
         return
     parts_record.record(chosen.accuracy, home.limits.flat_move)
+    if choice.outcomes:
+        parts.aside("Chosen by what came of them: these figures say nothing of how good the others were.")
 
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
         st.header("Forecasts against what came", anchor=False, width="content")

@@ -12,7 +12,7 @@ from dashboard.charts.base import CONFIG
 from dashboard.charts.price import error_chart, price_chart
 from dashboard.data.home import Home, forecast_table, settled, since
 
-HOURS = (3, 6, 12, 24)
+HOURS = {3: "3h", 6: "6h", 12: "12h", 24: "24h", 72: "3d", 168: "7d"}
 TABLE_ROWS = 36
 
 
@@ -52,7 +52,7 @@ def _chart(home: Home) -> int:
             HOURS,
             default=6,
             required=True,
-            format_func=lambda count: f"{count}h",
+            format_func=HOURS.__getitem__,
             key="hours",
             bind="query-params",
             label_visibility="collapsed",
@@ -76,7 +76,7 @@ def _past(home: Home, hours: int) -> None:
     with right:
         # What is read is that of `RECORD_WINDOW`; a young market has less.
         st.header(f"Record of the last {text.duration(home.now - home.forecasts['made_at'].iloc[0])}", anchor=False)
-        parts_record.record(measure(home.forecasts), home.limits.flat_move, in_a_row=2)
+        parts_record.record(measure(home.forecasts), home.limits.flat_move)
     st.header("Latest forecasts", anchor=False)
     parts.forecasts(
         forecast_table(home.forecasts.iloc[::-1].head(TABLE_ROWS)), text.decimals(home.quote.price), shell.zone()

@@ -90,8 +90,17 @@ def test_axes_name_their_units(home: Home) -> None:
 
 def test_bars_are_drawn_without_forecasts(home: Home) -> None:
     figure = price_chart(home, forecasts=home.forecasts.iloc[:0])
-    assert len(trace(figure, "price").x) == len(home.bars)
+    assert len(trace(figure, "price").x) == 2 * 36  # as much again to the left
     assert "forecast" not in names(figure)
+
+
+def test_over_days_candles_last_longer_and_lose_no_price(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(charts, "CANDLES", 60)
+    candles, bars = trace(price_chart(home, hours=24), "price"), home.bars
+    assert len(candles.x) < 60
+    assert candles.xperiod == 30 * 60 * 1000
+    assert (max(candles.high), min(candles.low)) == (bars["high"].max(), bars["low"].min())
+    assert (candles.open[0], candles.close[-1]) == (bars["open"].iloc[0], bars["close"].iloc[-1])
 
 
 def test_what_lies_left_of_the_start_does_not_stretch_the_prices(home: Home) -> None:

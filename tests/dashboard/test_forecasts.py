@@ -263,6 +263,8 @@ def test_the_page_shows_the_history_its_figures_and_one_of_them(show, tmp_path: 
     assert len(page.dataframe[0].value) == 6
     page.multiselect(key="outcome").select("correct").run()
     assert "No forecast is as the filters ask" in said(page)
+    page.selectbox(key="settled").select(None).run()
+    assert "Chosen by what came of them" in said(page)
 
 
 def test_filters_and_the_open_forecast_are_in_the_link(show, tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ def test_a_market_with_forecasts_shows_them_all(show, settings: Settings) -> Non
     assert cards(page)["Settled"] == ("42", "of 48 made")
     assert re.fullmatch(r"too few to judge, \d+ calls", cards(page)["Direction right"][1])
     assert re.fullmatch(r"random walk 0\.\d{3}%", cards(page)["Mean error"][1])
-    assert cards(page)["Against random walk"][1].endswith("too few to judge")
+    assert cards(page)["vs. random walk"][1].endswith("too few to judge")
     assert {cards(page)[f"In the {level}% band"][1] for level in (80, 95)} == {"too few to judge"}
     assert "7 outcomes that do not overlap: too few to judge" in said(page)
     assert "Record of the last 3 h" in [header.value for header in page.header]
@@ -228,7 +228,7 @@ def test_open_alerts_are_shown_as_plain_text(show, settings: Settings) -> None:
 def test_the_hours_shown_can_be_linked(show, settings: Settings) -> None:
     with_forecasts(settings, now())
     assert show().segmented_control(key="hours").value == 6
-    assert show(hours="24h").segmented_control(key="hours").value == 24
+    assert show(hours="3d").segmented_control(key="hours").value == 72
 
 
 def test_a_home_in_which_nothing_has_run_says_what_to_do(show, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
