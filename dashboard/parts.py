@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Literal
 
 import pandas as pd
 import streamlit as st
 
+from cryptosentinel.alerting import Mute
 from cryptosentinel.bundle import FLAT
 from cryptosentinel.predicting import NO_BETTER_THAN_A_COIN, REGIME_WORDS, is_coin, made_by
 from dashboard import text
+from dashboard.data.alerts import loud_first
 from dashboard.data.home import Home
 from dashboard.text import name, plain
 from dashboard.zone import UTC_ZONE, Zone
@@ -34,15 +37,31 @@ def aside(sentence: str) -> None:
     st.markdown(f":small[:gray[{sentence}]]")
 
 
-def alerts(rows: pd.DataFrame, now: datetime, zone: Zone) -> None:
-    """Open alerts, one below the other."""
-    for alert in rows.itertuples():
+def alerts(rows: pd.DataFrame, mutes: Mapping[str, Mute], now: datetime, zone: Zone) -> None:
+    """Open alerts, one below the other; last those that somebody looks after or that are muted, a quiet line each."""
+    for alert in loud_first(rows, mutes).itertuples():
         critical = alert.severity == "critical"
+        if notes := quiet_notes(alert, mutes, now, zone):
+            words = f"{name(alert.severity)} since {zone.told(alert.raised_at, now)}: {alert.message or alert.kind}"
+            aside(" ".join([f"{icon} {plain(note)}." for icon, note in notes] + [plain(words)]))
+            continue
         (st.error if critical else st.warning)(
             f"**{plain(name(alert.severity))}** since {zone.told(alert.raised_at, now)}: "
             f"{plain(alert.message or alert.kind)}",
             icon=":material/error:" if critical else ":material/notifications:",
         )
+
+
+def quiet_notes(alert: Any, mutes: Mapping[str, Mute], now: datetime, zone: Zone) -> list[tuple[str, str]]:
+    """Why an alert (a row of `itertuples`) is not shouted about: an icon and a few words each."""
+    notes = []
+    if pd.notna(alert.acknowledged_at):
+        when = zone.told(alert.acknowledged_at, now)
+        notes.append((":material/person_check:", f"Acknowledged by {alert.acknowledged_by}, {when}"))
+    if muted := mutes.get(alert.kind):
+        why = f": {muted.reason}" if muted.reason else ""
+        notes.append((":material/notifications_off:", f"Muted until {zone.told(muted.until, now)}{why}"))
+    return notes
 
 
 def forecast(home: Home, forecast: pd.Series, zone: Zone) -> None:

@@ -39,7 +39,7 @@ def state(home: Home) -> None:
             f"The inference pipeline runs again {shell.when('inference')}.",
             icon=":material/warning:",
         )
-    parts.alerts(home.alerts, home.clock, shell.zone())
+    parts.alerts(home.alerts, home.mutes, home.clock, shell.zone())
 
 
 def forecast(home: Home) -> None:

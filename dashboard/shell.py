@@ -111,6 +111,33 @@ def may_act() -> Permission:
     return permission(market().settings.dashboard, st.context.headers)
 
 
+def act(what: Callable[[str], str]) -> None:
+    """Does what a viewer asks for, if they may: to be called by a button's `on_click`.
+
+    A button that is shown as disabled can still be asked for by who speaks to the server without the page.
+
+    Args:
+        what: is given the viewer's name, for the record, and returns a sentence on what was done; what it raises is
+            said, too.
+    """
+    allowed = may_act()
+    if not allowed.granted:
+        st.toast(plain(allowed.refused), icon=":material/lock:")
+        return
+    try:
+        done = what(allowed.user)
+    except UserInputError as error:
+        st.toast(plain(str(error)), icon=":material/info:", duration="long")
+    except Exception:
+        reference = secrets.token_hex(4)
+        logger.exception("asked for by user=%s, said to them as id=%s", allowed.user, reference)
+        st.toast(f"That could not be done. The dashboard's log says more under **{reference}**.", duration="long")
+    else:
+        logger.info("user=%s did: %s", allowed.user, done)
+        st.toast(plain(done), icon=":material/check:")
+    look_again()
+
+
 def when(pipeline: str) -> str:
     """When a pipeline runs next, for a sentence."""
     workspace = market()

@@ -9,6 +9,8 @@ from datetime import timedelta
 DIRECTIONS = {"up": "▲ up", "down": "▼ down", "flat": "■ no call"}
 OUTCOMES = {"correct": "● correct", "incorrect": "✕ incorrect", "flat": "▬ flat", "missed": "? missed"}
 PENDING = "… pending"
+SEVERITIES = {"critical": "‼ critical", "warning": "! warning"}
+EVENTS = {"raised": "began", "escalated": "became critical", "resolved": "is over"}
 UNKNOWN = "—"
 
 

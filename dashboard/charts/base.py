@@ -15,6 +15,7 @@ import plotly.graph_objects as go
 from dashboard.text import decimals
 
 UP, DOWN, FORECAST, QUIET = "#2a86d1", "#d9751c", "#9a6bdc", "#8a929e"
+CRITICAL = "#c2334d"
 FILL_80, FILL_95, FILL_PAST = "rgba(154,107,220,.32)", "rgba(154,107,220,.15)", "rgba(138,146,158,.17)"
 # The outcome's sign and colour, as in `text.OUTCOMES`.
 MARKERS = {"correct": ("circle", UP), "incorrect": ("x", DOWN), "flat": ("line-ew-open", QUIET)}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import pandas as pd
 
+from cryptosentinel.alerting import Mute, read_mutes
 from cryptosentinel.config import ForecastSettings
 from cryptosentinel.forecasting import past_verdicts
 from cryptosentinel.market import Quote
@@ -35,6 +37,7 @@ class Home:
         quote: the market at the newest close.
         forecasts: those of the last `RECORD_WINDOW`, by `made_at`.
         alerts: the open ones, newest first.
+        mutes: the kinds of which nobody is told now.
         model: the version that made the newest forecast; None where there is none, or it left the registry.
         trained: the version trained last, whether it serves or not; None where none was.
         abstained: why no forecast can be made now; empty where one can.
@@ -49,6 +52,7 @@ class Home:
     quote: Quote
     forecasts: pd.DataFrame
     alerts: pd.DataFrame
+    mutes: Mapping[str, Mute]
     model: RegisteredModel | None
     trained: RegisteredModel | None
     abstained: str
@@ -115,6 +119,7 @@ def read_home(workspace: Workspace, clock: datetime) -> Home | None:
         quote=quote_from_bars(asset, bars, interval, closed_at),
         forecasts=forecasts,
         alerts=storage.log.read_alerts(asset, open_only=True),
+        mutes=read_mutes(storage.log, asset, now=clock),
         model=_maker(storage.registry, int(forecasts["bundle_version"].iloc[-1]), champion) if len(forecasts) else None,
         trained=newest_model if newest_model and newest_model.version else None,
         abstained=abstention(storage.features, workspace.spec, asset, limits, data_end, now=now),

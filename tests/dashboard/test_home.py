@@ -15,6 +15,7 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 import dashboard.shell
+from cryptosentinel.alerting import mute
 from cryptosentinel.config import Settings
 from tests.builders import make_random_bars
 from tests.dashboard.builders import an_alert, register, settings_for, some_forecasts, with_bars, with_forecasts
@@ -115,6 +116,22 @@ def test_a_chance_near_one_half_is_told_to_a_tenth_and_called_a_coin(
     row = some_forecasts(workspace, 1).assign(p_up=p_up, confidence=1 - p_up, direction="down")
     workspace.storage.log.write_forecasts(row)
     assert cards(show())["Chance of a rise"] == (f"{p_up:.1%}", said_of_it)
+
+
+def test_an_alert_that_somebody_looks_after_or_that_is_muted_is_not_shouted_about(show, settings: Settings) -> None:
+    log = with_bars(settings, now()).storage.log
+    quiet = an_alert(now(), "known", severity="critical").assign(acknowledged_by="ann", acknowledged_at=now())
+    for rows in (quiet, an_alert(now(), "new")):
+        log.write_alerts(rows)
+    page = show()
+    assert not page.error
+    assert ["new" in warning.value for warning in page.warning][-1]
+    assert "Acknowledged by ann" in said(page)
+    mute(log, "bitcoin", "volatility", now() + timedelta(hours=1), "bob", now=now())
+    st.cache_data.clear()
+    page.run()
+    assert not any("new" in warning.value for warning in page.warning)
+    assert "Muted until" in said(page)
 
 
 def test_a_newer_bar_does_not_contradict_the_forecast(show, settings: Settings) -> None:
