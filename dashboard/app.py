@@ -25,6 +25,9 @@ PAGES = {
         st.Page("pages/pipelines.py", title="Pipelines", icon=":material/conveyor_belt:", url_path="pipelines"),
         st.Page("pages/alerts.py", title="Alerts", icon=":material/notifications:", url_path="alerts"),
     ],
+    "": [
+        st.Page("pages/about.py", title="About", icon=":material/info:", url_path="about"),
+    ],
 }
 page = st.navigation(PAGES, position="top")  # a chart wants the whole width
 
