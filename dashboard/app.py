@@ -16,10 +16,11 @@ PAGES = {
     "Market": [
         st.Page("pages/home.py", title="Home", icon=":material/home:", default=True),
         st.Page("pages/forecasts.py", title="Forecasts", icon=":material/query_stats:", url_path="forecasts"),
-        st.Page("pages/analysis.py", title="Data analysis", icon=":material/query_stats:", url_path="analysis"),
+        st.Page("pages/analysis.py", title="Data analysis", icon=":material/monitoring:", url_path="analysis"),
     ],
     "Model": [
         st.Page("pages/insights.py", title="Insights", icon=":material/psychology:", url_path="insights"),
+        st.Page("pages/drift.py", title="Drift", icon=":material/difference:", url_path="drift"),
     ],
     "Operations": [
         st.Page("pages/pipelines.py", title="Pipelines", icon=":material/conveyor_belt:", url_path="pipelines"),

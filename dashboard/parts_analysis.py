@@ -10,7 +10,8 @@ import streamlit as st
 
 from cryptosentinel.features import Feature, FeatureSpec
 from dashboard import parts, text
-from dashboard.charts.analysis import REGIMES, told
+from dashboard.charts.analysis import REGIMES, season_figure, told
+from dashboard.charts.base import CONFIG
 from dashboard.data.analysis import RETURN, Price, Regimes
 from dashboard.data.home import Home
 from dashboard.data.statistics import Distribution
@@ -178,6 +179,29 @@ def moments(found: Distribution, unit: str) -> None:
         alt="Quantiles of the values and of the normal distribution",
     )
     say("The outermost thousandth on either side is not in the picture; the figures count it.")
+
+
+def seasons(hours: pd.DataFrame, weekdays: pd.DataFrame, zone: str) -> None:
+    """A column of charts for the hours, and one for the weekdays."""
+    say(
+        f"Hours and days are those of {zone}; whiskers are 95% intervals of the mean. Volatility and volume are held "
+        "against the mean of the same day (week), which is 1x. Of 24 intervals about one misses the dotted line by "
+        "chance alone."
+    )
+    columns = st.columns(2, gap="medium")
+    for column, table, what, weekly in zip(columns, (hours, weekdays), ("hour", "weekday"), (False, True), strict=True):
+        with column:
+            if table.empty:
+                say(f"Not enough whole {'weeks' if weekly else 'days'} in this time: four are needed.")
+                continue
+            for measure, title in MEASURES.items():
+                st.markdown(f"**{title} by {what}**")
+                st.plotly_chart(
+                    season_figure(table, measure, weekdays=weekly),
+                    key=f"{measure} {what}",
+                    config=CONFIG,
+                    alt=f"{title} by {what}, with 95% intervals",
+                )
 
 
 def volatility_words(found: pd.Series) -> None:

@@ -163,4 +163,4 @@ class NotChecked(_Record):
 
 def in_words(hours: float) -> str:
     """A length of time, e.g. `3 hours` or `3 days`."""
-    return f"{hours / 24:g} days" if hours >= 48 else f"{hours:.3g} hours"
+    return f"{hours / 24:.3g} days" if hours >= 48 else f"{hours:.3g} hours"

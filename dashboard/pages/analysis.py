@@ -97,23 +97,8 @@ def _distributions(days: int | None) -> None:
 
 
 def _seasons(days: int | None) -> None:
-    hours, weekdays = shell.read(data.read_seasons, days, shell.zone().name, of=["bars"])
-    own.say(
-        f"Hours and days are those of {shell.zone().name}; whiskers are 95% intervals of the mean. Volatility and "
-        "volume are held against the mean of the same day (week), which is 1x. Of 24 intervals about one misses the "
-        "dotted line by chance alone."
-    )
-    for column, (table, name, weekly) in zip(
-        st.columns(2, gap="medium"), ((hours, "hour", False), (weekdays, "weekday", True)), strict=True
-    ):
-        with column:
-            if table.empty:
-                own.say(f"Not enough whole {'weeks' if weekly else 'days'} in this time: four are needed.")
-                continue
-            for measure, title in own.MEASURES.items():
-                st.markdown(f"**{title} by {name}**")
-                figure = charts.season_figure(table, measure, weekdays=weekly)
-                _chart(figure, f"{measure} {name}", f"{title} by {name}, with 95% intervals")
+    zone = shell.zone().name
+    own.seasons(*shell.read(data.read_seasons, days, zone, of=["bars"]), zone)
 
 
 def _volatility(days: int | None) -> None:

@@ -11,6 +11,7 @@ import pandas as pd
 
 from cryptosentinel.bundle import Gate
 from cryptosentinel.config import Settings, load_settings
+from cryptosentinel.drift import DriftReport, FeatureDrift, Histogram, WindowDrift
 from cryptosentinel.features import featurize
 from cryptosentinel.forecasting.looks import verdict_metrics
 from cryptosentinel.market import ingest
@@ -97,3 +98,46 @@ def an_alert(now: datetime, message: str, *, severity: str = "warning", resolved
         "resolved_at": pd.Timestamp(now) if resolved else pd.NaT,
     }
     return pd.DataFrame([row], columns=ALERTS.names)
+
+
+def a_drift_report(end: datetime, *, scores: tuple[float, float] = (0.0, 0.0), version: int = 0) -> DriftReport:
+    """A report of two windows and two features, `rsi_14` and `range`; of each window the first `score` has drifted.
+
+    The short window knows `rsi_14` only.
+    """
+
+    def feature(name: str, weight: float, drifted: bool) -> FeatureDrift:
+        p = 0.001 if drifted else 0.5
+        return FeatureDrift(
+            feature=name, weight=weight, statistic=0.4 if drifted else 0.1, p_value=p, corrected=p, naive_p_value=p,
+            effect=1.5, drifted=drifted,
+        )  # fmt: skip
+
+    short, long = scores
+    windows = [
+        WindowDrift(hours=3, rows=9, stretches=200, rate=0.007, features=[feature("rsi_14", 1.0, short > 0)]),
+        WindowDrift(
+            hours=72,
+            rows=216,
+            stretches=200,
+            rate=0.015,
+            features=[feature("rsi_14", 1 - long, False), feature("range", long, long > 0)],
+        ),
+    ]
+    histograms = [
+        Histogram(feature=name, edges=[0, 1, 2], baseline=[30, 10], windows=[[1, 3], [20, 20]])
+        for name in ("rsi_14", "range")
+    ]
+    return DriftReport(
+        asset="bitcoin",
+        version=version,
+        data_end=end,
+        detector="<b>scipy</b>",
+        reference_rows=5000,
+        reference_start=end - timedelta(days=40),
+        reference_end=end - timedelta(days=1),
+        weighted=True,
+        threshold=0.3,
+        windows=windows,
+        histograms=histograms,
+    )
