@@ -27,9 +27,20 @@ def tone(move: float) -> Tone:
     return "blue" if move > 0 else "orange" if move < 0 else "off"
 
 
-def card(label: str, value: str, note: str, colour: Tone = "off", *, explained: str | None = None) -> None:
-    """A figure with what it is called above and a note below; behind a question mark, what it means."""
-    st.metric(label, value, note, delta_color=colour, delta_arrow="off", border=True, height="stretch", help=explained)
+def card(
+    label: str,
+    value: str,
+    note: str,
+    colour: Tone = "off",
+    *,
+    explained: str | None = None,
+    height: Literal["stretch", "content"] = "stretch",
+) -> None:
+    """A figure with what it is called above and a note below; behind a question mark, what it means.
+
+    `stretch` makes it as high as its neighbours; in a column of a page, cards that wrap would overlap.
+    """
+    st.metric(label, value, note, delta_color=colour, delta_arrow="off", border=True, height=height, help=explained)
 
 
 def aside(sentence: str) -> None:

@@ -32,7 +32,7 @@ def record(figures: Accuracy, flat_move: float) -> None:
     """
     with st.container(horizontal=True, gap="small"):
         for card in _cards(figures, flat_move):
-            parts.card(card.label, card.value, card.note, card.colour, explained=card.explained)
+            parts.card(card.label, card.value, card.note, card.colour, explained=card.explained, height="content")
     outcomes = ", ".join(f"{figures.counts.get(outcome, 0):,} {outcome}" for outcome in OUTCOMES)
     no_call = " No direction was called: incorrect only means that the price moved."
     basis = f" {evidence(figures.covered[80].independent)}." if figures.settled else ""

@@ -77,7 +77,9 @@ def _past(home: Home, hours: int) -> None:
         # What is read is that of `RECORD_WINDOW`; a young market has less.
         st.header(f"Record of the last {text.duration(home.now - home.forecasts['made_at'].iloc[0])}", anchor=False)
         parts_record.record(measure(home.forecasts), home.limits.flat_move)
-    st.header("Latest forecasts", anchor=False)
+    with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
+        st.header("Latest forecasts", anchor=False, width="content")
+        st.page_link("pages/forecasts.py", label="All forecasts", icon=":material/arrow_forward:")
     parts.forecasts(
         forecast_table(home.forecasts.iloc[::-1].head(TABLE_ROWS)), text.decimals(home.quote.price), shell.zone()
     )
