@@ -18,12 +18,12 @@ from cryptosentinel.explaining import (
     contribution_sums,
 )
 from cryptosentinel.predicting import evidence
-from dashboard import parts, text
+from dashboard import explaining, parts, shell, text
 from dashboard.charts import insights as charts
 from dashboard.charts.base import CONFIG
 from dashboard.data import insights as data
 from dashboard.data.insights import Record, Registry, Version
-from dashboard.explaining import Explained, Importances, Unexplained
+from dashboard.explaining import Explained, NotExplainedError, Unexplained
 from dashboard.text import plain
 from dashboard.zone import Zone
 
@@ -37,7 +37,7 @@ def headline(version: Version, registry: Registry) -> None:
     word = data.verdict(version.model)[0]
     trained = version.trained
     with st.container(horizontal=True, gap="small"):
-        parts.card("Version", str(version.model.version), "● serves now" if serves else word)
+        parts.card("Verdict", word, "serves now" if serves else "does not serve")
         if trained is None:
             return
         stays = trained.champion == RANDOM_WALK
@@ -144,19 +144,22 @@ def lime(outcome: Explained | Unexplained) -> None:
     )
 
 
-def importances(
-    found: Importances | None, weights: tuple[int, dict[str, float]] | None, subject: Subject, why: str | None
-) -> None:
-    """How much each feature matters, and how that was measured.
+def importances(outcome: Explained | Unexplained, subject: Subject) -> None:
+    """How much each feature matters: by the predictor, or, where it cannot be asked, by the drift check.
 
     Args:
-        found: by the predictor; None where it cannot be asked.
-        weights: by the drift check, of a version.
+        outcome: what the predictor said of a row.
         subject: of which of the answers; the drift check knows only all of them together.
-        why: there are none, where there is more to say than that nobody measured them.
     """
     st.subheader("In general", anchor=False)
-    values: Mapping[str, float] = {}
+    measured = "Not known: no drift check has measured a trained version yet, and no predictor answers."
+    found, values = None, {}
+    if isinstance(outcome, Explained):
+        try:
+            found = shell.read(explaining.importances, outcome.bundle_version, of=["registry"])
+        except NotExplainedError as error:
+            measured = str(error)
+    weights = None if found else shell.read(data.read_weights, of=["clock"])
     if found is not None:
         values = _of(subject, found.targets)
         st.markdown(f"**How much each feature moves the {subject}**: its share of all")
@@ -165,8 +168,6 @@ def importances(
         number, values = weights
         st.markdown(f"**How much each feature moves the answers of version {number}**: its share of all")
         measured = "By the newest drift check: how far price, direction and range move when it is shuffled among rows."
-    else:
-        measured = why or "Not known: no predictor answers, and no drift check has measured a trained version yet."
     if any(values.values()):
         figure = charts.importance_chart(values, TOP)
         st.plotly_chart(figure, key="importances", config=CONFIG, alt="How much each feature matters in general")
@@ -220,7 +221,8 @@ def record(found: Record, version: Version) -> None:
     independent = max((each.independent for each in found.covered.values()), default=0)
     parts.aside(
         f"{found.settled:,} settled forecasts of the log since {found.since:%Y-%m-%d %H:%M} UTC; "
-        f"{plain(evidence(independent))}. Bars are 95% intervals that count overlapping outcomes once."
+        f"{plain(evidence(independent))}. Bars are 95% intervals that count overlapping outcomes once. How "
+        f"well version {version.model.version} was calibrated on unseen rows before that is in its model card."
     )
 
 
@@ -256,6 +258,7 @@ def compared(left: Version, right: Version) -> None:
         data.side_by_side(data.figures(left), data.figures(right), columns),
         hide_index=True,
         height="content",
+        column_config={"≠": st.column_config.TextColumn(width=40, help="Where they differ")},
         alt="Figures of two versions side by side",
     )
     parts.aside(

@@ -12,6 +12,8 @@ PENDING = "… pending"
 SEVERITIES = {"critical": "‼ critical", "warning": "! warning"}
 EVENTS = {"raised": "began", "escalated": "became critical", "resolved": "is over"}
 UNKNOWN = "—"
+# What is not written in small letters.
+_WRITTEN = {word.lower(): word for word in ("EMA", "MACD", "ROC", "RSI", "SMA", "XGBoost", "York", "Klass")}
 
 
 def plain(text: str) -> str:
@@ -95,8 +97,9 @@ def odds(value: float) -> str:
 
 
 def name(identifier: str) -> str:
-    """A name from the code as people write it: `random_walk` is `Random walk`."""
-    return identifier.replace("_", " ").replace("-", " ").capitalize()
+    """A name from the code as people write it: `random_walk` is `Random walk`, `rsi_14` is `RSI 14`."""
+    words = identifier.replace("_", " ").replace("-", " ").capitalize().split(" ")
+    return " ".join(_WRITTEN.get(word.lower(), word) for word in words)
 
 
 def duration(length: timedelta) -> str:

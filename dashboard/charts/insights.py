@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 
 import plotly.graph_objects as go
@@ -40,7 +41,7 @@ def waterfall(shown: ContributionSum, subject: Subject, features: Mapping[str, f
     steps += [(f"{others} others", rest, "all other features together")] if others else []
     total = sum(value for _, value, _ in steps)
     ends = [sum(value for _, value, _ in steps[:count]) for count in range(len(steps) + 1)]
-    low, high = min(ends), max(ends)
+    low, high = min(0.0, *ends), max(ends)
     reach = (high - low) or 1.0
     figure = go.Figure(
         go.Waterfall(
@@ -61,14 +62,14 @@ def waterfall(shown: ContributionSum, subject: Subject, features: Mapping[str, f
     )
     _as_rows(figure, len(steps) + 1)
     # Room for the figures beside the outermost bars.
-    figure.update_xaxes(range=[low - 0.22 * reach, high + 0.22 * reach])
+    figure.update_xaxes(range=[low - 0.34 * reach, high + 0.34 * reach])
     if multiplied:
         step = next((step for step in (0.05, 0.1, 0.25, 0.5) if math.expm1(reach) < 6 * step), 1.0)
         ticks = [count * step for count in range(1, 100) if low - 0.1 * reach <= math.log(count * step) <= high + 0.1]
         figure.update_xaxes(
             tickvals=[math.log(factor) for factor in ticks], ticktext=[f"x{factor:g}" for factor in ticks]
         )
-    figure.add_vline(x=0, line={"color": QUIET, "width": 1})
+    figure.add_vline(x=0, line={"color": QUIET, "width": 1}, layer="below")
     return figure
 
 
@@ -90,7 +91,7 @@ def importance_chart(values: Mapping[str, float], top: int) -> go.Figure:
         )
     )
     _as_rows(figure, len(shown))
-    figure.update_xaxes(range=[0, 1.18 * max(shown.values(), default=1.0)], tickformat=".0%")
+    figure.update_xaxes(range=[0, 1.3 * max(shown.values(), default=1.0)], tickformat=".0%")
     return figure
 
 
@@ -112,8 +113,8 @@ def local_chart(model: LocalModel) -> go.Figure:
         )
     )
     _as_rows(figure, len(weights))
-    figure.update_xaxes(range=[-1.6 * reach, 1.6 * reach])
-    figure.add_vline(x=0, line={"color": QUIET, "width": 1})
+    figure.update_xaxes(range=[-1.8 * reach, 1.8 * reach])
+    figure.add_vline(x=0, line={"color": QUIET, "width": 1}, layer="below")
     return figure
 
 
@@ -195,8 +196,8 @@ def coverage_chart(logged: Mapping[int, Share], held_out: Mapping[int, Share]) -
 
 
 def _label(feature: str) -> str:
-    """A feature on an axis: Plotly reads markup."""
-    return html.escape(name(feature))
+    """A feature on an axis, where a telephone has little room; Plotly reads markup."""
+    return html.escape(textwrap.shorten(name(feature), 27, placeholder="…"))
 
 
 def _described(feature: str) -> str:
@@ -243,7 +244,7 @@ def _shares(
         },
         mode="markers+lines" if symbol == "circle" else "markers",
         name=label,
-        marker={"symbol": symbol, "size": 9, "color": colour},
+        marker={"symbol": symbol, "size": 9, "color": colour, "line": {"width": 2}},
         line={"color": colour, "width": 1.5},
         customdata=[f"{note}<br>{interval}" for note, interval in zip(notes, intervals, strict=True)],
         hovertemplate="%{customdata}<extra></extra>",

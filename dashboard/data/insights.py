@@ -72,7 +72,7 @@ class Version:
     @property
     def independent(self) -> int:
         """How many outcomes that do not overlap its figures rest on; 0 where none was measured."""
-        return int(self.manifest.gate.figures.get("independent_labels", 0)) if self.manifest else 0
+        return round(self.manifest.gate.figures.get("independent_labels", 0)) if self.manifest else 0
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pandas as pd
 import streamlit as st
 
@@ -10,7 +12,8 @@ from dashboard import explaining, parts, shell, text
 from dashboard import parts_insights as pieces
 from dashboard.data import insights as data
 from dashboard.data.insights import Registry, Version
-from dashboard.explaining import Explained, NotExplainedError, Unexplained
+from dashboard.data.market import is_recorded
+from dashboard.explaining import Unexplained
 
 FORECASTS = 96
 VIEWS = ("This forecast", "How good", "Versions", "Model card")
@@ -19,27 +22,24 @@ NEWEST, ALL, THIS = "newest", "All versions", "This version"
 
 
 def page() -> None:
-    """The version that is looked at, and one of the views."""
+    """One of the views; only what is seen is read."""
     registry = shell.read(data.read_registry, of=["registry"])
     if not registry.versions:
         st.info(f"No model yet. The training pipeline brings one {shell.when('training')}.")
         return
-    first = registry.versions[0].version if registry.champion is None else registry.champion
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        version = _chosen("Version", "version", registry, first)
-    pieces.headline(version, registry)
     why, good, versions, card = st.tabs(list(VIEWS), key="view", bind="query-params")
     with why:
         if why.open:
             live()
     with good:
         if good.open:
-            _good(version)
+            _good(_version(registry))
     with versions:
         if versions.open:
-            _versions(registry, version)
+            _versions(registry, _version(registry))
     with card:
         if card.open:
+            version = _version(registry)
             st.markdown(text.plain_document(version.card) or "This version's card is not there.", width=900)
 
 
@@ -51,6 +51,13 @@ def live() -> None:
     if made.empty:
         st.info(f"No forecast yet. The inference pipeline makes the first {shell.when('inference')}.")
         return
+    target, now = made["target_at"].iloc[0], datetime.now(UTC)
+    if target < now and not is_recorded(shell.market()):
+        st.warning(
+            f"The newest forecast was for {shell.zone().told(target, now)}, which is past. The inference pipeline runs "
+            f"again {shell.when('inference')}.",
+            icon=":material/warning:",
+        )
     with st.container(horizontal=True, vertical_alignment="bottom"):
         row = _forecast(made)
         subject = st.segmented_control(
@@ -68,14 +75,14 @@ def live() -> None:
     outcome = shell.read(explaining.explain_forecast, row.made_at, "shap", of=["clock"])
     if isinstance(outcome, Unexplained):
         pieces.why_not(outcome)
-        _importances(outcome, subject)
+        pieces.importances(outcome, subject)
         return
     pieces.sentence(outcome, row, shell.zone())
     left, right = st.columns([3, 2], gap="medium")
     with left:
         pieces.taken_apart(outcome.explanations[0], subject)
     with right:
-        _importances(outcome, subject)
+        pieces.importances(outcome, subject)
     with st.expander("Every feature of this row"):
         pieces.all_features(outcome.explanations[0])
     if lime:
@@ -90,16 +97,12 @@ def _forecast(made: pd.DataFrame) -> pd.Series:
     return rows[st.selectbox("Forecast made (UTC)", list(rows), key="made", bind="query-params", width=200)]
 
 
-def _importances(outcome: Explained | Unexplained, subject: Subject) -> None:
-    """By the predictor, or, where it cannot be asked, by the drift check."""
-    found = why = None
-    if isinstance(outcome, Explained):
-        try:
-            found = shell.read(explaining.importances, outcome.bundle_version, of=["registry"])
-        except NotExplainedError as error:
-            why = str(error)
-    weights = None if found else shell.read(data.read_weights, of=["clock"])
-    pieces.importances(found, weights, subject, why)
+def _version(registry: Registry) -> Version:
+    """The one that is looked at, by its figures; without a link the one that serves."""
+    first = registry.versions[0].version if registry.champion is None else registry.champion
+    version = _chosen("Version", "version", registry, first)
+    pieces.headline(version, registry)
+    return version
 
 
 def _good(version: Version) -> None:

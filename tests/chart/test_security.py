@@ -185,6 +185,18 @@ def test_a_dashboard_that_is_not_exposed_is_for_the_release_alone() -> None:
     assert "from" not in policy(exposed, "-dashboard")["ingress"][0]
 
 
+def test_the_dashboard_reaches_the_predictor_that_its_settings_name() -> None:
+    values = scenario("airgapped")
+    assert (
+        yaml.safe_load(settings_file(values))["serving"]["url"]
+        == f"http://{FULLNAME}-predictor.{NAMESPACE}.svc.cluster.local"
+    )
+    assert {"to": [{"podSelector": {}}]} in policy(values, "-dashboard")["egress"]
+    admitted = policy(values, "-predictor")["ingress"][0]
+    assert {"podSelector": {}} in admitted["from"]
+    assert 8080 in [port["port"] for port in admitted["ports"]]
+
+
 def test_behind_a_login_nobody_reaches_the_dashboard_itself() -> None:
     values = scenario("cloud")
     dashboard, proxy = only(values, "Deployment")["spec"]["template"]["spec"]["containers"]

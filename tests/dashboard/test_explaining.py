@@ -165,6 +165,7 @@ def _of(row: dict[str, Any]) -> Any:
         (explaining, 1, "The predictor serves version 0, not version 1."),
         (lambda _: (503, {"error": "It loads."}), 1, "It loads."),
         (explaining, 0, "Version 0 learnt nothing: no feature matters to it."),
+        (explaining, -1, "The predictor serves a bundle that is not in the registry."),
     ],
 )
 def test_without_importances_it_is_said_why(stored: Workspace, answer: Any, version: int, why: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -116,7 +116,7 @@ def test_while_no_predictor_answers_the_page_shows_what_is_known(show: Any, stor
 
 def test_the_candidates_and_the_log_are_a_view(show: Any, stored: Workspace) -> None:
     page = show(stored.settings, view="How good", version="1")
-    assert [metric.value for metric in page.metric] == ["1", "+0.000%", "52%", "80.0%", "96.0%"]
+    assert [metric.value for metric in page.metric] == ["✕ refused", "+0.000%", "52%", "80.0%", "96.0%"]
     assert page.dataframe[0].value["Forecast"].tolist() == ["Shrunk", "Random walk", "Ridge"]
     assert len(charts(page)) == 2
     assert "42 settled forecasts of the log" in said(page)
@@ -142,6 +142,9 @@ def test_a_card_is_shown_without_what_it_could_do(show: Any, stored: Workspace) 
 def test_a_market_in_which_nothing_has_happened_says_what_comes(show: Any, tmp_path: Path) -> None:
     settings = settings_for(tmp_path)
     assert "No model yet. The training pipeline brings one at" in said(show(settings))
-    with_bars(settings, datetime.now(UTC), hours=1)
+    workspace = with_bars(settings, datetime.now(UTC) - timedelta(hours=3), hours=1)
     st.cache_data.clear()
     assert "No forecast yet. The inference pipeline makes the first at" in said(show(settings))
+    workspace.storage.log.write_forecasts(some_forecasts(workspace, 1))
+    st.cache_data.clear()
+    assert "which is past. The inference pipeline runs again at" in said(show(settings))

@@ -91,7 +91,7 @@ def test_the_league_is_by_error_and_says_which_forecast_is_served() -> None:
     assert table["Serves"].tolist() == ["● serves", "", ""]
     assert table["RMSE bp"].tolist() == pytest.approx([19, 20, 21])
     assert table["Skill"].tolist() == pytest.approx([0.1, 0, -1.2])
-    # 52% of 287 outcomes that do not overlap, by Wilson's formula: 46.2% to 57.7%.
+    # 52% of 288 outcomes that do not overlap, by Wilson's formula: 46.2% to 57.7%.
     assert table["95% interval"].tolist() == ["46% to 58%", "", "44% to 56%"]
     served = insights.league(version(champion="random_walk"))
     assert served.loc[served["Serves"] != "", "Forecast"].tolist() == ["Random walk"]
@@ -107,7 +107,7 @@ def test_what_learnt_nothing_has_no_figures() -> None:
 def test_coverage_before_serving_is_that_of_the_unseen_rows() -> None:
     held = insights.held_out(version())
     assert {level: share.value for level, share in held.items()} == {80: 0.8, 95: 0.96}
-    assert held[80].independent == 287
+    assert held[80].independent == 288
     assert held[80].lower < 0.8 < held[80].upper
 
 
