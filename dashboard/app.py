@@ -14,20 +14,20 @@ from dashboard import shell
 st.set_page_config("CryptoSentinel", page_icon=str(Path(__file__).with_name("icon.svg")), layout="wide")
 PAGES = {
     "Market": [
-        st.Page("pages/home.py", title="Home", icon=":material/home:", default=True),
-        st.Page("pages/forecasts.py", title="Forecasts", icon=":material/query_stats:", url_path="forecasts"),
-        st.Page("pages/analysis.py", title="Data analysis", icon=":material/monitoring:", url_path="analysis"),
+        st.Page("views/home.py", title="Home", icon=":material/home:", default=True),
+        st.Page("views/forecasts.py", title="Forecasts", icon=":material/query_stats:", url_path="forecasts"),
+        st.Page("views/analysis.py", title="Data analysis", icon=":material/monitoring:", url_path="analysis"),
     ],
     "Model": [
-        st.Page("pages/insights.py", title="Insights", icon=":material/psychology:", url_path="insights"),
-        st.Page("pages/drift.py", title="Drift", icon=":material/difference:", url_path="drift"),
+        st.Page("views/insights.py", title="Insights", icon=":material/psychology:", url_path="insights"),
+        st.Page("views/drift.py", title="Drift", icon=":material/difference:", url_path="drift"),
     ],
     "Operations": [
-        st.Page("pages/pipelines.py", title="Pipelines", icon=":material/conveyor_belt:", url_path="pipelines"),
-        st.Page("pages/alerts.py", title="Alerts", icon=":material/notifications:", url_path="alerts"),
+        st.Page("views/pipelines.py", title="Pipelines", icon=":material/conveyor_belt:", url_path="pipelines"),
+        st.Page("views/alerts.py", title="Alerts", icon=":material/notifications:", url_path="alerts"),
     ],
     "": [
-        st.Page("pages/about.py", title="About", icon=":material/info:", url_path="about"),
+        st.Page("views/about.py", title="About", icon=":material/info:", url_path="about"),
     ],
 }
 page = st.navigation(PAGES, position="top")  # a chart wants the whole width

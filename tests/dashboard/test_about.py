@@ -152,7 +152,7 @@ def test_the_page_in_each_of_its_states(
         (tmp_path / workspace.market).mkdir()
     monkeypatch.setattr(sys, "argv", [str(APP), "--settings", settings.public_json()])
     page = AppTest.from_file(str(APP), default_timeout=60)
-    page.switch_page("pages/about.py").run()
+    page.switch_page("views/about.py").run()
     assert not page.exception
     assert not page.error
     headers = [header.value for header in page.header]

@@ -34,7 +34,7 @@ from dashboard.data.alerts import (
 from dashboard.zone import Zone
 from tests.builders import FIVE
 
-PAGE = Path(__file__).resolve().parents[2] / "dashboard" / "pages" / "alerts.py"
+PAGE = Path(__file__).resolve().parents[2] / "dashboard" / "views" / "alerts.py"
 NOW = datetime(2025, 1, 6, 12, 2, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 MUTED = {"drift": Mute("drift", NOW + HOUR, "bob", NOW, "known")}

@@ -24,7 +24,7 @@ from dashboard.zone import Zone
 from tests.builders import FIVE, make_random_bars
 from tests.dashboard.builders import settings_for, some_forecasts, with_bars, with_forecasts
 
-PAGE = Path(__file__).resolve().parents[2] / "dashboard" / "pages" / "analysis.py"
+PAGE = Path(__file__).resolve().parents[2] / "dashboard" / "views" / "analysis.py"
 NOW = datetime(2025, 1, 8, 12, 1, tzinfo=UTC)
 TABS = ("Price", "Features", "Correlations", "Distributions", "Seasons", "Volatility", "Memory", "Regimes")
 

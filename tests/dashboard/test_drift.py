@@ -26,7 +26,7 @@ from dashboard.data import drift as data
 from dashboard.zone import Zone
 from tests.dashboard.builders import a_drift_report, register, settings_for, some_forecasts, with_bars
 
-PAGE = Path(__file__).resolve().parents[2] / "dashboard" / "pages" / "drift.py"
+PAGE = Path(__file__).resolve().parents[2] / "dashboard" / "views" / "drift.py"
 END = datetime(2025, 1, 8, 12, tzinfo=UTC)
 
 

@@ -233,7 +233,7 @@ def show(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
         monkeypatch.setattr(sys, "argv", [str(APP), "--settings", settings_for(tmp_path).public_json()])
         page = AppTest.from_file(str(APP), default_timeout=60)
         page.query_params.update(query)
-        page.switch_page("pages/forecasts.py").run()
+        page.switch_page("views/forecasts.py").run()
         assert not page.exception
         return page
 

@@ -301,8 +301,14 @@ def test_a_fault_of_our_own_is_explained_too(show, settings: Settings, caplog, m
     assert "secret" not in said(page)
 
 
+def test_a_link_to_a_page_shows_it_in_its_frame_even_where_nobody_has_opened_another_yet() -> None:
+    """A folder `pages` beside app.py is a menu of Streamlit's own: app.py would not run before somebody opens it."""
+    assert not (APP.parent / "pages").exists()
+
+
 def test_no_page_is_longer_than_can_be_read_at_once() -> None:
-    for page in (APP.parent / "pages").glob("*.py"):
+    assert list((APP.parent / "views").glob("*.py"))
+    for page in (APP.parent / "views").glob("*.py"):
         assert len(page.read_text().splitlines()) <= 150, page.name
 
 

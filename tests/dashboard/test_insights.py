@@ -62,7 +62,7 @@ def show(monkeypatch: pytest.MonkeyPatch) -> Callable[..., AppTest]:
         shown = load_settings(environ={}, overrides=overrides)
         monkeypatch.setattr(sys, "argv", [str(APP), "--settings", shown.public_json()])
         page = AppTest.from_file(str(APP), default_timeout=60)
-        page.switch_page("pages/insights.py")
+        page.switch_page("views/insights.py")
         page.query_params.update(query)
         page.run()
         assert not page.exception

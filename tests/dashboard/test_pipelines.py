@@ -28,7 +28,7 @@ from dashboard.zone import Zone
 from tests.builders import make_random_bars
 from tests.dashboard.builders import settings_for
 
-PAGE = Path(__file__).resolve().parents[2] / "dashboard" / "pages" / "pipelines.py"
+PAGE = Path(__file__).resolve().parents[2] / "dashboard" / "views" / "pipelines.py"
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 
 

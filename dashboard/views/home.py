@@ -79,7 +79,7 @@ def _past(home: Home, hours: int) -> None:
         parts_record.record(measure(home.forecasts), home.limits.flat_move)
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
         st.header("Latest forecasts", anchor=False, width="content")
-        st.page_link("pages/forecasts.py", label="All forecasts", icon=":material/arrow_forward:")
+        st.page_link("views/forecasts.py", label="All forecasts", icon=":material/arrow_forward:")
     parts.forecasts(
         forecast_table(home.forecasts.iloc[::-1].head(TABLE_ROWS)), text.decimals(home.quote.price), shell.zone()
     )
