@@ -14,6 +14,7 @@ from dashboard import parts, shell, text
 from dashboard.data.pipelines import NAMES, Recent, progress, read_recent, steps_of, utc_now, who
 from dashboard.text import plain
 
+Shown = Callable[[Run | None], None]
 # How often a run under way is looked at: for Kubeflow each look is a handful of requests.
 POLL_S, KUBEFLOW_POLL_S = 2, 10
 # Of a log's end on the page; a download has all.
@@ -44,8 +45,12 @@ def _recent(_settings: str | None, tick: int) -> Recent:  # noqa: ARG001 (part o
     return read_recent(shell.market())
 
 
+def _nothing(_: Run | None) -> None:
+    """Shows nothing."""
+
+
 def asking(
-    kind: Kind, label: str = "Run now", *, explained: str = "", above: Callable[[Run | None], None] = lambda _: None
+    kind: Kind, label: str = "Run now", *, explained: str = "", above: Shown = _nothing, below: Shown = _nothing
 ) -> None:
     """A button that asks for a run, and below it how that goes; the page is drawn anew once the run has ended.
 
@@ -53,7 +58,8 @@ def asking(
         kind: of what.
         label: of the button.
         explained: what it does, on hover.
-        above: draws what is above the button, of the newest run of the kind; drawn anew with it.
+        above: shows something of the newest run of the kind above the button; is called whenever that is drawn.
+        below: the same below it.
     """
     live = _is_live(kind)
 
@@ -63,6 +69,7 @@ def asking(
         newest = recent().newest(kind)
         above(newest)
         _button(kind, label, explained, busy=live)
+        below(newest)
         _follow(kind, newest)
         if _is_live(kind) != live:
             shell.look_again()
@@ -103,7 +110,7 @@ def _step(step: Step) -> str:
 def outcome(run: Run) -> None:
     """What came of a run that has ended, in a sentence."""
     if run.state == "succeeded":
-        st.success(plain(" ".join(run.told)) or "Done.", icon=":material/check_circle:")
+        parts.aside(f":material/check_circle: {plain(' '.join(run.told)) or 'Done.'}")
     else:
         st.error(plain(f"{run.message} {run.remedy}".strip()) or "It failed.", icon=":material/error:")
 
@@ -182,8 +189,12 @@ def _follow(kind: Kind, newest: Run | None) -> None:
             following(run, utc_now())
         else:
             outcome(run)
+            if newest is not None and newest.began_at > run.began_at:
+                del st.session_state[_key(kind)]  # from the next look on that is the one to tell of
     elif newest is not None and newest.under_way:
         following(newest, utc_now())
+    elif newest is not None and newest.state != "succeeded":
+        outcome(newest)
 
 
 def _answer(asked: Asked) -> Run | None:

@@ -16,9 +16,9 @@ from cryptosentinel.runs import STEPS_OF, Kind, Run, Step, runner
 from cryptosentinel.workspace import Workspace
 
 NAMES: Mapping[Kind, str] = {
-    "feature": "Features",
+    "feature": "Feature",
     "training": "Training",
-    "inference": "Forecast",
+    "inference": "Inference",
     "drift": "Drift check",
 }
 ABOUT: Mapping[Kind, str] = {

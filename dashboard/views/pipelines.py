@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import streamlit as st
 
 from cryptosentinel.runs import KINDS, Kind, Run
@@ -42,13 +44,17 @@ def _cards() -> None:
     columns = st.columns(len(KINDS), gap="small")
     for column, kind in zip(columns, KINDS, strict=True):
         with column, st.container(border=True, height="stretch"):
-            parts_runs.asking(kind, explained=f"{ABOUT[kind]}.", above=lambda run, kind=kind: _card(kind, run))
+            told = partial(_told, kind)
+            parts_runs.asking(kind, explained=f"{ABOUT[kind]}.", above=partial(_title, kind), below=told)
 
 
-def _card(kind: Kind, run: Run | None) -> None:
+def _title(kind: Kind, run: Run | None) -> None:
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
         st.subheader(NAMES[kind], anchor=False, width="content")
         parts_runs.badge(run)
+
+
+def _told(kind: Kind, run: Run | None) -> None:
     last = "" if run is None else f"Last {shell.zone().told(run.began_at, utc_now())}"
     took = "" if run is None or run.under_way else f", took {run.seconds(utc_now()):.1f} s"
     parts.aside(f"{ABOUT[kind]}.  \n{last}{took}{'.' if last else ''} {_next(kind)}")
@@ -59,6 +65,8 @@ def _next(kind: Kind) -> str:
         return "Comes with each training."
     if is_recorded(shell.market()):
         return "The recording has ended: no schedule runs it."
+    if parts_runs.runs_here().refusal(kind):
+        return "Nothing runs it by its schedule now."
     return f"Next {shell.when(kind)}."
 
 

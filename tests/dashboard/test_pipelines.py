@@ -78,7 +78,7 @@ def test_durations_have_a_row_a_pipeline_and_a_shape_an_outcome() -> None:
     durations = duration_table(RUNS)
     assert list(durations["seconds"]) == [4.0, 3.0, 70.0]
     figure = duration_chart(durations, NAMES, Zone("Etc/GMT-5"))
-    assert [title.text for title in figure.layout.annotations] == ["Features", "Training", "Forecast"]
+    assert [title.text for title in figure.layout.annotations] == ["Feature", "Training", "Inference"]
     assert {trace.name: trace.marker.symbol for trace in figure.data} == {
         "Stopped": "square-open",
         "Failed": "x",
@@ -167,7 +167,9 @@ def test_before_anything_ran_the_page_says_what_comes_and_who_may_act(show, work
     assert set(disabled(page)) == {"feature", "training", "inference", "drift"}
     assert r"CRYPTOSENTINEL\_DASHBOARD\_ACTIONS\=on" in str(disabled(page)["training"])
     assert [header.value for header in page.subheader] == list(NAMES.values())
-    assert len([line for line in said(page).splitlines() if "Next at " in line]) == 3
+    assert said(page).count("Nothing runs it by its schedule now") == 3
+    with listening(workspace.root):
+        assert said(show(workspace.settings)).count("Next at ") == 3
 
 
 def test_actions_need_somebody_who_runs_what_is_asked_for(show, workspace: Workspace) -> None:
@@ -192,7 +194,7 @@ def test_a_button_asks_for_a_run_and_shows_how_it_goes(show, workspace: Workspac
             recording.end(well=True, told=["forecast <i>made</i>"])
         st.cache_resource.clear()
         page.run()
-        assert [each.value for each in page.success] == [r"forecast \<i\>made\<\/i\>"] * 2  # here and at its log's
+        assert said(page).count(r"forecast \<i\>made\<\/i\>") == 2  # below the button, and above its log
 
 
 def test_history_can_be_filtered_by_a_link_and_shows_the_log_of_what_failed(show, workspace: Workspace) -> None:
@@ -200,13 +202,13 @@ def test_history_can_be_filtered_by_a_link_and_shows_the_log_of_what_failed(show
     leave(workspace, "feature", 2)
     page = show(workspace.settings)
     (history, _) = page.dataframe
-    assert list(history.value["Pipeline"]) == ["Features", "Forecast"]
+    assert list(history.value["Pipeline"]) == ["Feature", "Inference"]
     assert page.code[0].value == "begin\n<b>Traceback</b>"
-    assert r"\*\*It\*\* broke\." in said(page)
+    assert [each.value for each in page.error] == [r"\*\*It\*\* broke\."] * 2  # in its card, and above its log
     assert "failed at predict" in page.selectbox[0].options[1]
     assert len(page.get("plotly_chart")) == 1
-    only = show(workspace.settings, kind="Features")
-    assert list(only.dataframe[0].value["Pipeline"]) == ["Features"]
+    only = show(workspace.settings, kind="Feature")
+    assert list(only.dataframe[0].value["Pipeline"]) == ["Feature"]
     run_id = "feature-20260302T120200000000"
     assert show(workspace.settings, run=run_id).selectbox[0].value == run_id
 
