@@ -69,8 +69,8 @@ def opened(alert: Any, alerts: Alerts) -> None:
             st.subheader(plain(name(alert.kind)), anchor=False, width="content")
             lasts = duration(alerts.now - alert.raised_at)
             aside(f"since {zone.told(alert.raised_at, alerts.now)}, {lasts}")
-            for icon, note in quiet_notes(alert, alerts.mutes, alerts.clock, zone):
-                st.badge(plain(note), icon=icon, color="gray")
+        for icon, note in quiet_notes(alert, alerts.mutes, alerts.clock, zone):
+            aside(f"{icon} {plain(note)}")
         st.markdown(plain(alert.message or ""))
         if known:
             share, words = reach(alert.kind, alert.value, alert.threshold)

@@ -24,6 +24,7 @@ from dashboard.zone import CHOICES, Zone
 # How often live parts look for something new. A read is shared by all viewers for as long.
 REFRESH_S = 15
 _ZONE = "zone"
+_SAID = "said"
 
 T = TypeVar("T")
 Table = Literal["bars", "features", "forecasts", "registry", "clock"]
@@ -122,20 +123,25 @@ def act(what: Callable[[str], str]) -> None:
     """
     allowed = may_act()
     if not allowed.granted:
-        st.toast(plain(allowed.refused), icon=":material/lock:")
+        _say(plain(allowed.refused), ":material/lock:")
         return
     try:
         done = what(allowed.user)
     except UserInputError as error:
-        st.toast(plain(str(error)), icon=":material/info:", duration="long")
+        _say(plain(str(error)), ":material/info:")
     except Exception:
         reference = secrets.token_hex(4)
         logger.exception("asked for by user=%s, said to them as id=%s", allowed.user, reference)
-        st.toast(f"That could not be done. The dashboard's log says more under **{reference}**.", duration="long")
+        _say(f"That could not be done. The dashboard's log says more under **{reference}**.", ":material/cloud_off:")
     else:
         logger.info("user=%s did: %s", allowed.user, done)
-        st.toast(plain(done), icon=":material/check:")
+        _say(plain(done), ":material/check:")
     look_again()
+
+
+def _say(sentence: str, icon: str) -> None:
+    # What a callback itself shows takes the place of what is at the top of the page.
+    st.session_state[_SAID] = (sentence, icon)
 
 
 def when(pipeline: str) -> str:
@@ -193,6 +199,9 @@ def explained(part: Callable[[], None]) -> Callable[[], None]:
 
     @functools.wraps(part)
     def shown() -> None:
+        if said := st.session_state.pop(_SAID, None):
+            sentence, icon = said
+            st.toast(sentence, icon=icon, duration="long")
         try:
             part()
         except UserInputError as error:
