@@ -57,10 +57,8 @@ def price_cards(price: Price) -> None:
         length = text.duration(price.end - price.start)
         parts.card("Change", f"{text.arrow(price.change)} {text.change(price.change)}", f"in {length}")
         parts.card("Highest", text.price(price.highest), "of all prices")
-        parts.card(
-            "Lowest", text.price(price.lowest), f"{text.change(price.lowest / price.highest - 1)} from the highest"
-        )
-        parts.card("Volume", text.UNKNOWN if pd.isna(price.volume) else f"{price.volume:,.0f}", "in units of the asset")
+        parts.card("Lowest", text.price(price.lowest), f"{1 - price.lowest / price.highest:.1%} lower")
+        parts.card("Volume", text.UNKNOWN if pd.isna(price.volume) else f"{price.volume:,.0f}", "coins")
 
 
 def choose_features(features: Sequence[Feature]) -> tuple[str, ...]:

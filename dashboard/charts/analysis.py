@@ -265,7 +265,7 @@ def regime_figure(found: Regimes, currency: str, zone: Zone = UTC_ZONE) -> go.Fi
     seen = [number for number, row in enumerate(found.shares) if np.nansum(row) > 0]
     leading = np.where(np.isnan(found.shares[0]), -1, np.nan_to_num(found.shares).argmax(axis=0))
     edges = naive(pd.Series(found.starts.append(found.starts[-1:] + found.step) + offset))
-    for number in seen:
+    for lane, number in enumerate(seen):
         regime, (colour, sign) = list(REGIMES.items())[number]
         x: list[object] = []
         y: list[object] = []
@@ -284,26 +284,40 @@ def regime_figure(found: Regimes, currency: str, zone: Zone = UTC_ZONE) -> go.Fi
         )
         figure.add_heatmap(
             x=edges,
-            y=[f"{sign} {name(regime)}"],
+            y=[lane - 0.05, lane + 0.45],
             z=[100 * found.shares[number]],
             yaxis="y2",
             zmin=0,
             zmax=100,
             colorscale=[[0, "rgba(138,146,158,.1)"], [1, colour]],
             showscale=False,
-            hovertemplate="%{z:.0f}% of the time<extra>%{y}</extra>",
+            name=f"{sign} {name(regime)}",
+            hovertemplate="%{z:.0f}% of the time",
+        )
+        # Above its lane: beside it, it would take half a phone's width.
+        figure.add_annotation(
+            x=0,
+            xref="paper",
+            xanchor="left",
+            y=lane - 0.05,
+            yref="y2",
+            yanchor="bottom",
+            text=f"{sign} {name(regime)}",
+            showarrow=False,
+            font_size=12,
         )
     figure.add_scatter(
         x=naive(closes["timestamp"] + offset),
         y=closes["close"],
         mode="lines",
         name="price",
-        line={"color": QUIET, "width": 1.6},
+        line={"color": QUIET, "width": 2},
         hovertemplate=f"%{{y:{number_format(high)}}}",
     )
     figure.update_layout(
-        yaxis={"domain": [0.34, 1], "title": currency.upper(), "range": [low - margin, high + margin]},
-        yaxis2={"domain": [0, 0.26], "side": "left", "automargin": True, "tickformat": None, "ticksuffix": " "},
+        yaxis={"domain": [0.36, 1], "title": currency.upper(), "range": [low - margin, high + margin]},
+        yaxis2={"domain": [0, 0.3], "range": [len(seen) - 0.5, -0.5], "visible": False, "fixedrange": True},
+        showlegend=False,
         xaxis={"anchor": "y2", "range": [edges[0], edges[-1]], "hoverformat": f"%d %b %Y %H:%M {label}"},
     )
     return figure
@@ -317,7 +331,7 @@ def _runs(where: np.ndarray) -> list[tuple[int, int]]:
 
 def _faint(colour: str) -> str:
     red, green, blue = (int(colour[place : place + 2], 16) for place in (1, 3, 5))
-    return f"rgba({red},{green},{blue},.22)"
+    return f"rgba({red},{green},{blue},.17)"
 
 
 def told(value: float, digits: int = 3) -> str:

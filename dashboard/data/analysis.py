@@ -165,13 +165,13 @@ def read_correlations(workspace: Workspace, days: float | None, groups: tuple[st
 
 
 def strongest(found: Correlations, count: int) -> pd.DataFrame:
-    """The pairs that move together most, either way: `Feature`, `With`, `Correlation`."""
+    """The pairs that move together most, either way: `Correlation`, `Of`, `With`."""
     rows, columns = np.triu_indices(len(found.names), 1)
     values = found.matrix[rows, columns]
     order = np.argsort(-np.abs(values), kind="stable")[:count]
     names = np.array(found.names, dtype=object)
     return pd.DataFrame(
-        {"Feature": names[rows[order]], "With": names[columns[order]], "Correlation": values[order]},
+        {"Correlation": values[order], "Of": names[rows[order]], "With": names[columns[order]]},
     )
 
 

@@ -199,7 +199,7 @@ def test_correlations_are_of_the_groups_that_were_chosen(workspace: Workspace) -
     assert found.matrix == pytest.approx(np.corrcoef(rows.to_numpy(), rowvar=False))
     top = data.strongest(found, 3)
     assert list(top["Correlation"].abs()) == sorted(top["Correlation"].abs(), reverse=True)
-    assert not (top["Feature"] == top["With"]).any()
+    assert not (top["Of"] == top["With"]).any()
     assert data.read_correlations(workspace, None, ()) is None
 
 
@@ -297,8 +297,12 @@ def test_regimes_are_told_by_name_and_sign_and_cover_where_they_lead(workspace: 
     shares = np.zeros_like(found.shares)
     shares[0, :10], shares[1, 10:] = 1, 1
     figure = charts.regime_figure(data.Regimes(**{**vars(found), "shares": shares}), "usd")
-    assert [lane.y[0] for lane in figure.select_traces({"type": "heatmap"})] == ["▼ Downtrend", "▲ Uptrend"]
-    behind = trace(figure, "▼ Downtrend")
+    lanes = list(figure.select_traces({"type": "heatmap"}))
+    assert [lane.name for lane in lanes] == ["▼ Downtrend", "▲ Uptrend"]
+    labels = {label.text: label.y for label in figure.layout.annotations}
+    assert [labels[lane.name] for lane in lanes] == [lane.y[0] for lane in lanes]
+    assert list(lanes[0].z[0]) == [100] * 10 + [0] * (shares.shape[1] - 10)
+    behind = next(figure.select_traces({"type": "scatter", "name": "▼ Downtrend"}))
     edges = found.starts.tz_localize(None)
     assert {x for x in behind.x if x is not None} == {edges[0], edges[10]}
 
