@@ -169,8 +169,9 @@ def importances(workspace: Workspace, version: int) -> Importances:
         NotExplainedError: the bundle has no background rows, or the predictor does not explain them, or serves another.
         StorageError: the bundle cannot be had.
     """
-    if version not in {model.version for model in workspace.storage.registry.versions() if model.pruned_at is None}:
-        raise NotExplainedError("The predictor serves a bundle that is not in the registry.")
+    champion = workspace.storage.registry.champion()
+    if champion is None or champion.version != version:
+        raise NotExplainedError("The predictor serves another bundle than the registry's champion.")
     path = workspace.bundle(version) / BACKGROUND_FILE
     if not path.is_file():
         raise NotExplainedError(f"Version {version} learnt nothing: no feature matters to it.")

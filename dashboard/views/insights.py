@@ -16,31 +16,17 @@ from dashboard.data.market import is_recorded
 from dashboard.explaining import Unexplained
 
 FORECASTS = 96
-VIEWS = ("This forecast", "How good", "Versions", "Model card")
 SUBJECTS: dict[Subject, str] = {"price": "Price", "direction": "Direction", "range": "Range"}
 NEWEST, ALL, THIS = "newest", "All versions", "This version"
 
 
 def page() -> None:
     """One of the views; only what is seen is read."""
-    registry = shell.read(data.read_registry, of=["registry"])
-    if not registry.versions:
-        st.info(f"No model yet. The training pipeline brings one {shell.when('training')}.")
-        return
-    why, good, versions, card = st.tabs(list(VIEWS), key="view", bind="query-params")
-    with why:
-        if why.open:
-            live()
-    with good:
-        if good.open:
-            _good(_version(registry))
-    with versions:
-        if versions.open:
-            _versions(registry, _version(registry))
-    with card:
-        if card.open:
-            version = _version(registry)
-            st.markdown(text.plain_document(version.card) or "This version's card is not there.", width=900)
+    views = {"This forecast": live, "How good": _good, "Versions": _versions, "Model card": _card}
+    for tab, view in zip(st.tabs(list(views), key="view", bind="query-params"), views.values(), strict=True):
+        with tab:
+            if tab.open:
+                view()
 
 
 @st.fragment(run_every=shell.REFRESH_S)
@@ -97,15 +83,22 @@ def _forecast(made: pd.DataFrame) -> pd.Series:
     return rows[st.selectbox("Forecast made (UTC)", list(rows), key="made", bind="query-params", width=200)]
 
 
-def _version(registry: Registry) -> Version:
-    """The one that is looked at, by its figures; without a link the one that serves."""
+def _looked_at() -> tuple[Registry, Version] | None:
+    """The versions, and the one that is looked at, by its figures; without a link the one that serves."""
+    registry = shell.read(data.read_registry, of=["registry"])
+    if not registry.versions:
+        st.info(f"No model yet. The training pipeline brings one {shell.when('training')}.")
+        return None
     first = registry.versions[0].version if registry.champion is None else registry.champion
     version = _chosen("Version", "version", registry, first)
     pieces.headline(version, registry)
-    return version
+    return registry, version
 
 
-def _good(version: Version) -> None:
+def _good() -> None:
+    if (found := _looked_at()) is None:
+        return
+    _, version = found
     st.header("Candidates and baselines", anchor=False)
     pieces.league(version)
     st.header("Calibration and coverage of logged forecasts", anchor=False)
@@ -113,14 +106,17 @@ def _good(version: Version) -> None:
         "Forecasts of", [ALL, THIS], default=ALL, required=True, key="whose", bind="query-params"
     )
     number = version.model.version if whose == THIS else None
-    found = shell.read(data.read_record, number, of=["forecasts", "bars"])
-    if found.settled:
-        pieces.record(found, version)
+    record = shell.read(data.read_record, number, of=["forecasts", "bars"])
+    if record.settled:
+        pieces.record(record, version)
     else:
         parts.aside(f"None of these is settled yet. The inference pipeline runs again {shell.when('inference')}.")
 
 
-def _versions(registry: Registry, version: Version) -> None:
+def _versions() -> None:
+    if (found := _looked_at()) is None:
+        return
+    registry, version = found
     st.header("Gate history", anchor=False)
     pieces.gate_history(registry, shell.zone())
     st.header(f"Version {version.model.version} beside another", anchor=False)
@@ -130,6 +126,11 @@ def _versions(registry: Registry, version: Version) -> None:
         return
     first = registry.champion if registry.champion in others else others[0]
     pieces.compared(version, _chosen("Against", "against", registry, first))
+
+
+def _card() -> None:
+    if (found := _looked_at()) is not None:
+        st.markdown(text.plain_document(found[1].card) or "This version's card is not there.", width=900)
 
 
 def _chosen(label: str, key: str, registry: Registry, first: int) -> Version:

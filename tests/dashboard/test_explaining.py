@@ -147,7 +147,13 @@ def test_a_row_that_is_not_there_or_not_warm_is_not_asked_about(stored: Workspac
     assert "Too few bars" in cold.sentence
 
 
+def _promote(workspace: Workspace, version: int) -> None:
+    registry = workspace.storage.registry
+    registry.promote(version, expected=registry.champion().version)
+
+
 def test_importances_are_mean_sizes_over_background_rows_asked_for_in_turn(stored: Workspace) -> None:
+    _promote(stored, 1)
     with predictor(lambda question: answered(*map(_of, question["instances"]), version=1)) as stub:
         found = importances(asking(stored, stub.url), 1)
     assert [len(question["instances"]) for _, question in stub.asked] == [MAX_ROWS] * (BACKGROUND_ROWS // MAX_ROWS)
@@ -165,10 +171,12 @@ def _of(row: dict[str, Any]) -> Any:
         (explaining, 1, "The predictor serves version 0, not version 1."),
         (lambda _: (503, {"error": "It loads."}), 1, "It loads."),
         (explaining, 0, "Version 0 learnt nothing: no feature matters to it."),
-        (explaining, -1, "The predictor serves a bundle that is not in the registry."),
+        (explaining, -1, "The predictor serves another bundle than the registry's champion."),
     ],
 )
 def test_without_importances_it_is_said_why(stored: Workspace, answer: Any, version: int, why: str) -> None:
+    if version >= 0:
+        _promote(stored, version)
     with predictor(answer) as stub, pytest.raises(NotExplainedError, match=why):
         importances(asking(stored, stub.url), version)
 

@@ -141,7 +141,7 @@ def test_a_card_is_shown_without_what_it_could_do(show: Any, stored: Workspace) 
 
 def test_a_market_in_which_nothing_has_happened_says_what_comes(show: Any, tmp_path: Path) -> None:
     settings = settings_for(tmp_path)
-    assert "No model yet. The training pipeline brings one at" in said(show(settings))
+    assert "No model yet. The training pipeline brings one at" in said(show(settings, view="How good"))
     workspace = with_bars(settings, datetime.now(UTC) - timedelta(hours=3), hours=1)
     st.cache_data.clear()
     assert "No forecast yet. The inference pipeline makes the first at" in said(show(settings))
