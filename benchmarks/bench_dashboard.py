@@ -162,7 +162,9 @@ def look_alone(address: str, times: dict[str, Times]) -> list[str]:
             again = following.visit(path)
             noted.warm, noted.whole, noted.size = again.first_s, again.done_s, again.size
             wrong += drawn.wrong + again.wrong
-            for filtered in again.filters:
+        for filtered in again.filters:
+            with Viewer(address) as following:
+                following.visit(path)
                 changed = following.change(filtered)
                 noted.filters[filtered.label] = changed.done_s
                 wrong += changed.wrong

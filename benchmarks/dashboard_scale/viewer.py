@@ -93,10 +93,8 @@ class Viewer(AbstractContextManager["Viewer"]):
             message = ForwardMsg.FromString(received)
             drawn.size += len(received)
             match message.WhichOneof("type"):
-                case "new_session":
-                    self._page = message.new_session.page_script_hash
                 case "navigation":
-                    pages = message.navigation.app_pages
+                    self._page, pages = message.navigation.page_script_hash, message.navigation.app_pages
                     self.pages = ["" if page.is_default else page.url_pathname for page in pages]
                 case "delta" if message.delta.WhichOneof("type") == "new_element":
                     self._note(message, drawn, time.perf_counter() - began)
@@ -127,7 +125,7 @@ class Viewer(AbstractContextManager["Viewer"]):
 
 def _another(kind: str, widget: Any) -> WidgetState | None:
     """Another value than the widget has; None where it has no other, or is none."""
-    if getattr(widget, "disabled", False):
+    if getattr(widget, "disabled", False) or getattr(widget, "form_id", ""):
         return None
     state = WidgetState(id=getattr(widget, "id", ""))
     if kind in ("button_group", "selectbox", "multiselect", "radio"):
