@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -76,7 +76,13 @@ class MemoryStore:
         return Written(inserted, len(bars) - inserted - unchanged, unchanged, self.writes)
 
     def read_bars(
-        self, asset: str, start: datetime | None = None, end: datetime | None = None, *, version: int | None = None
+        self,
+        asset: str,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        *,
+        columns: Sequence[str] | None = None,
+        version: int | None = None,
     ) -> pd.DataFrame:
         times = self.bars["timestamp"]
         wanted = self.bars["asset"] == asset
@@ -84,7 +90,7 @@ class MemoryStore:
             wanted &= times >= pd.Timestamp(start)
         if end is not None:
             wanted &= times < pd.Timestamp(end)
-        return self.bars[wanted].reset_index(drop=True)
+        return self.bars.loc[wanted, list(columns or COLUMNS)].reset_index(drop=True)
 
     def last_timestamp(self, asset: str, spec_hash: str | None = None) -> datetime | None:
         return None if self.bars.empty else self.bars["timestamp"].iloc[-1].to_pydatetime()

@@ -50,10 +50,22 @@ class DeltaFeatureStore:
         return self._bars().upsert(bars, schemas.BARS)
 
     def read_bars(
-        self, asset: str, start: datetime | None = None, end: datetime | None = None, *, version: int | None = None
+        self,
+        asset: str,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        *,
+        columns: Sequence[str] | None = None,
+        version: int | None = None,
     ) -> pd.DataFrame:
         """Bars with ``start <= timestamp < end``, by time."""
-        return self._read(self._bars(), asset, start, end, schemas.BARS.names, version, schemas.BARS)
+        names = schemas.BARS.names if columns is None else list(columns)
+        if unknown := [name for name in names if name not in schemas.BARS.names]:
+            raise StorageError(f"A bar has no column {', '.join(unknown)}.")
+        asked = list(dict.fromkeys([*names, "timestamp"]))  # by which they are ordered
+        schema = pa.schema([schemas.BARS.field(name) for name in asked])
+        rows = self._read(self._bars(), asset, start, end, asked, version, schema)
+        return rows if asked == names else rows[names]
 
     def write_features(self, rows: pd.DataFrame, spec_hash: str) -> Written:
         """Upserts feature rows; the first ones decide the table's columns."""

@@ -39,11 +39,25 @@ class FeatureStore(Protocol):
         """Upserts bars (`market.bars.COLUMNS`)."""
 
     def read_bars(
-        self, asset: str, start: datetime | None = None, end: datetime | None = None, *, version: int | None = None
+        self,
+        asset: str,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        *,
+        columns: Sequence[str] | None = None,
+        version: int | None = None,
     ) -> pd.DataFrame:
         """Bars with ``start <= timestamp < end``, ordered by time; a frame of no rows where there are none.
 
-        `version` reads the table as it was (time travel).
+        Args:
+            asset: whose.
+            start: see above, as for `end`.
+            end: None: up to the newest.
+            columns: those to read, in this order; None: all.
+            version: reads the table as it was (time travel).
+
+        Raises:
+            StorageError: there is no such column.
         """
 
     def write_features(self, rows: pd.DataFrame, spec_hash: str) -> Written:

@@ -56,9 +56,10 @@ class Features:
         copied.now = self.now
         return copied
 
-    def read_bars(self, asset: str, start=None, end=None, *, version=None) -> pd.DataFrame:
+    def read_bars(self, asset: str, start=None, end=None, *, columns=None, version=None) -> pd.DataFrame:
         """See `FeatureStore.read_bars`."""
-        return self._bars.frame.iloc[self._bars.between(start, end, self.now - self._bar)].reset_index(drop=True)
+        frame = self._bars.frame if columns is None else self._bars.frame[list(columns)]
+        return frame.iloc[self._bars.between(start, end, self.now - self._bar)].reset_index(drop=True)
 
     def read_features(self, asset, spec_hash, start=None, end=None, *, columns=None, version=None) -> pd.DataFrame:
         """See `FeatureStore.read_features`."""

@@ -93,6 +93,15 @@ class TestFeatureStore:
         store.write_bars(bars([5, 1]))
         assert store.read_bars("bitcoin")["timestamp"].tolist() == [START + n * BAR for n in (1, 2, 5, 17, 30)]
 
+    def test_of_bars_only_the_columns_asked_for_are_read_in_their_order_by_time(self, store):
+        store.write_bars(bars([30, 2]))
+        store.write_bars(bars([5]))
+        asked = ["close", "open"]
+        assert_frame_equal(store.read_bars("bitcoin", columns=asked), store.read_bars("bitcoin")[asked])
+        assert_frame_equal(store.read_bars("ethereum", columns=asked), store.read_bars("bitcoin")[asked].iloc[:0])
+        with pytest.raises(StorageError, match="no column mood"):
+            store.read_bars("bitcoin", columns=["close", "mood"])
+
     def test_a_window_includes_its_start_and_not_its_end(self, store):
         store.write_bars(bars(range(48)))
         read = store.read_bars("bitcoin", START + 20 * BAR, START + 30 * BAR)

@@ -68,10 +68,16 @@ class HopsworksFeatureStore:
         return self._embedded.write_bars(bars)
 
     def read_bars(
-        self, asset: str, start: datetime | None = None, end: datetime | None = None, *, version: int | None = None
+        self,
+        asset: str,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        *,
+        columns: Sequence[str] | None = None,
+        version: int | None = None,
     ) -> pd.DataFrame:
         """Bars with ``start <= timestamp < end``, by time."""
-        return self._embedded.read_bars(asset, start, end, version=version)
+        return self._embedded.read_bars(asset, start, end, columns=columns, version=version)
 
     def write_features(self, rows: pd.DataFrame, spec_hash: str) -> Written:
         """Upserts feature rows, and delivers what waits; that Hopsworks is away is no error.
