@@ -2,6 +2,7 @@
 
 from cryptosentinel.bundle.bundle import Bundle
 from cryptosentinel.bundle.calibration import Calibration
+from cryptosentinel.bundle.compiling import compile_tables
 from cryptosentinel.bundle.conversion import load_native, merge_onnx, save_native, to_onnx
 from cryptosentinel.bundle.domain import CLIP, Domain
 from cryptosentinel.bundle.files import (
@@ -9,6 +10,7 @@ from cryptosentinel.bundle.files import (
     DOMAIN_FILE,
     ONNX_FILE,
     REGIME,
+    TABLES_FILE,
     is_outdated,
     read_manifest,
     write_bundle,
@@ -48,6 +50,7 @@ __all__ = [
     "RANDOM_WALK",
     "REFERENCE_FILE",
     "REGIME",
+    "TABLES_FILE",
     "UNKNOWN_REGIME",
     "UP",
     "Bundle",
@@ -61,6 +64,7 @@ __all__ = [
     "ModelEntry",
     "QuantileTable",
     "RowForecast",
+    "compile_tables",
     "confidences",
     "directions",
     "file_digest",

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cryptosentinel.bundle.answering import Models
 from cryptosentinel.bundle.calibration import Calibration
-from cryptosentinel.bundle.conversion import INPUT
 from cryptosentinel.bundle.domain import Domain
 from cryptosentinel.bundle.files import (
     CALIBRATION_FILE,
@@ -20,6 +20,7 @@ from cryptosentinel.bundle.files import (
     ONNX_FILE,
     QUANTILES_FILE,
     REGIME,
+    TABLES_FILE,
     onnx_session,
     read_table,
     read_verified,
@@ -28,6 +29,7 @@ from cryptosentinel.bundle.inference import UNKNOWN_REGIME, Array, Inference, Ma
 from cryptosentinel.bundle.manifest import BLEND, MANIFEST, RANDOM_WALK, Manifest
 from cryptosentinel.bundle.one_row import RowForecast, RowRule
 from cryptosentinel.bundle.quantiles import QuantileTable
+from cryptosentinel.bundle.scoring import Tables
 from cryptosentinel.errors import BundleDamagedError, SpecMismatchError
 
 
@@ -50,22 +52,21 @@ class Bundle:
         quantiles: QuantileTable,
         calibration: Calibration,
         domain: Domain | None,
-        session: Any | None,
+        answers: Models,
     ) -> None:
         self.path = path
         self.manifest = manifest
         self.quantiles = quantiles
         self.calibration = calibration
         self.domain = domain
-        self._session = session
+        self._models = answers
         # What a row's answer would else look up anew each time.
         models = manifest.models
         self._scale_column = manifest.features.index(manifest.scale_feature)
-        self._outputs = [] if session is None else [output.name for output in session.get_outputs()]
         self._candidates = manifest.candidates
         self.priced = [*self._candidates, BLEND] if manifest.blend else self._candidates
         self._root_horizon = math.sqrt(manifest.horizon_bars)
-        self._row_rule = RowRule(manifest, quantiles, calibration, domain, self._outputs)
+        self._row_rule = RowRule(manifest, quantiles, calibration, domain, answers.names)
         self._weights = np.array([[manifest.blend.get(name, 0.0)] for name in self._candidates])
         self._standardised = np.array([[models[name].target == "standardised"] for name in self._candidates])
         self._volatility_models = [name for name, entry in models.items() if entry.target == "log_volatility"]
@@ -88,13 +89,16 @@ class Bundle:
             raise BundleDamagedError(
                 f"Bundle {path}: {DOMAIN_FILE} is of {len(domain.means)} features, not {len(manifest.features)}."
             )
+        tables = read_table(path, TABLES_FILE, Tables) if TABLES_FILE in manifest.files else None
+        if tables is not None and tables.names() != {*manifest.models} - {RANDOM_WALK}:
+            raise BundleDamagedError(f"Bundle {path}: {TABLES_FILE} is of other models than the manifest's.")
         return cls(
             path,
             manifest,
             read_table(path, QUANTILES_FILE, QuantileTable),
             read_table(path, CALIBRATION_FILE, Calibration),
             domain,
-            session,
+            Models(session, tables),
         )
 
     def file(self, name: str) -> Path:
@@ -144,12 +148,12 @@ class Bundle:
             rows[~warm] = 0.0
         if all_warm and len(rows) == 1:
             return self._infer_row(rows, features[0, self._scale_column].item(), close.item()).inference(self.priced)
-        raw = dict(zip(self._outputs, self._run(rows), strict=True))
+        raw = self._models.of_rows(rows)
         scale = features[:, self._scale_column] * self._root_horizon
         sigma, dissimilarity, outlying = self._spread(rows, raw, scale, None if all_warm else ~warm)
         returns = self._returns(raw, scale)
-        p_up = self.calibration.apply(raw[DIRECTION][:, 1]) if DIRECTION in raw else np.full(len(close), 0.5)
-        regime = raw[REGIME].reshape(-1) if REGIME in raw else np.full(len(close), -1)
+        p_up = self.calibration.apply(raw[DIRECTION]) if DIRECTION in raw else np.full(len(close), 0.5)
+        regime = raw[REGIME] if REGIME in raw else np.full(len(close), -1)
         if not all_warm:
             returns[:, ~warm] = 0.0
             p_up[~warm], regime[~warm] = 0.5, -1  # the last name is that of the unknown regime
@@ -180,18 +184,12 @@ class Bundle:
         return self._infer_row(np.array([features], dtype=np.float32), features[self._scale_column], close)
 
     def _infer_row(self, row: NDArray[np.float32], scale: float, close: float) -> RowForecast:
-        return self._row_rule(row, self._run(row), scale * self._root_horizon, close)
-
-    def _run(self, rows: NDArray[np.float32]) -> list[NDArray[Any]]:
-        """Each model's answer."""
-        answers: list[NDArray[Any]] = [] if self._session is None else self._session.run(self._outputs, {INPUT: rows})
-        return answers
+        return self._row_rule(row, self._models.of_row(row), scale * self._root_horizon, close)
 
     def _returns(self, raw: dict[str, NDArray[Any]], scale: Array) -> Array:
         """Each candidate's log return, shape (candidates, n)."""
-        still = np.zeros((len(scale), 1))
-        columns = [still if name == RANDOM_WALK else raw[name] for name in self._candidates]
-        said: Array = np.concatenate(columns, axis=1, dtype=np.float64).T
+        still = np.zeros(len(scale))
+        said: Array = np.array([still if name == RANDOM_WALK else raw[name] for name in self._candidates], np.float64)
         return np.where(self._standardised, said * scale, said)
 
     def _spread(
@@ -200,8 +198,8 @@ class Bundle:
         """Sigma, dissimilarity, and which rows are outlying; `cold` are the rows that are not warm, if any."""
         sigma = scale
         if self._volatility_models:
-            said = np.concatenate([raw[name] for name in self._volatility_models], axis=1, dtype=np.float64)
-            sigma = np.exp(np.add.reduce(said, axis=1) / len(self._volatility_models))
+            said = np.array([raw[name] for name in self._volatility_models], dtype=np.float64)
+            sigma = np.exp(np.add.reduce(said, axis=0) / len(self._volatility_models))
             if cold is not None:
                 sigma[cold] = scale[cold]
         if self.domain is None:

@@ -55,13 +55,12 @@ class Domain(BaseModel):  # noqa: PLW1641 - lists have no hash
         Args:
             X: finite features, shape (n, features).
         """
-        means, deviations, prototypes, squares = self._arrays
+        means, deviations, twice, squares = self._arrays
         contiguous: Array = np.ascontiguousarray(X, dtype=np.float64)
         rows = np.maximum(np.minimum((contiguous - means) / deviations, CLIP), -CLIP)
         # |row - prototype|^2 multiplied out: no array of rows x prototypes x features. Not as a product of matrices,
         # whose last bits depend on how many rows there are.
-        products = np.vecdot(rows[:, None], prototypes)
-        nearest = np.minimum.reduce(squares - 2.0 * products, axis=1) + np.vecdot(rows, rows)
+        nearest = np.minimum.reduce(squares - np.vecdot(rows[:, None], twice), axis=1) + np.vecdot(rows, rows)
         distance: Array = np.sqrt(np.maximum(nearest, 0.0)) / self.mean_distance
         return distance
 
@@ -76,4 +75,4 @@ class Domain(BaseModel):  # noqa: PLW1641 - lists have no hash
     @cached_property
     def _arrays(self) -> tuple[Array, Array, Array, Array]:
         prototypes = np.array(self.prototypes)
-        return np.array(self.means), np.array(self.deviations), prototypes, (prototypes**2).sum(axis=1)
+        return np.array(self.means), np.array(self.deviations), 2.0 * prototypes, (prototypes**2).sum(axis=1)

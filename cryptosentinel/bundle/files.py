@@ -17,7 +17,7 @@ from cryptosentinel.bundle.manifest import BLEND, FORMAT_VERSION, MANIFEST, RAND
 from cryptosentinel.bundle.quantiles import QuantileTable
 from cryptosentinel.errors import BundleDamagedError, BundleError, BundleFormatError
 
-ONNX_FILE = "inference.onnx"
+ONNX_FILE, TABLES_FILE = "inference.onnx", "tables.json"
 QUANTILES_FILE, CALIBRATION_FILE, DOMAIN_FILE = "quantiles.json", "calibration.json", "domain.json"
 DIRECTION, REGIME = "direction", "regime"
 _WEIGHT_TOLERANCE = 1e-9

@@ -7,7 +7,7 @@ as long. Operations and their order are those of `Bundle.infer`, and so is each 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,9 +80,7 @@ class RowRule:
         self._calibration = calibration
         self._domain = domain
 
-    def __call__(
-        self, row: NDArray[np.float32], said: Sequence[NDArray[Any]], scale: float, close: float
-    ) -> RowForecast:
+    def __call__(self, row: NDArray[np.float32], said: Sequence[float], scale: float, close: float) -> RowForecast:
         """The forecast; see `Bundle.infer`.
 
         Args:
@@ -93,7 +91,7 @@ class RowRule:
         """
         returns, blend = [], 0.0
         for at, standardised, weight in self._candidates:
-            said_return = 0.0 if at is None else said[at].item()
+            said_return = 0.0 if at is None else said[at]
             if standardised:
                 said_return *= scale
             returns.append(said_return)
@@ -105,7 +103,7 @@ class RowRule:
         exponents = [*returns, log_return, *(log_return + sigma * value for value in self._table)]
         prices = (close * np.exp(exponents)).tolist()
         count = len(returns)
-        p_up = 0.5 if self._direction is None else self._calibration.apply(said[self._direction][0, 1]).item()
+        p_up = 0.5 if self._direction is None else self._calibration.apply(np.array(said[self._direction])).item()
         return RowForecast(
             predicted_price=prices[count],
             log_return=log_return,
@@ -116,17 +114,15 @@ class RowRule:
             quantiles=prices[count + 1 :],
             outlying=outlying,
             direction=direction_of(p_up),
-            regime=UNKNOWN_REGIME if self._regime is None else self._regimes[said[self._regime].item()],
+            regime=UNKNOWN_REGIME if self._regime is None else self._regimes[int(said[self._regime])],
             champion=self._champion,
             prices=prices[:count],
         )
 
-    def _spread(
-        self, row: NDArray[np.float32], said: Sequence[NDArray[Any]], scale: float
-    ) -> tuple[float, float, bool]:
+    def _spread(self, row: NDArray[np.float32], said: Sequence[float], scale: float) -> tuple[float, float, bool]:
         sigma = scale
         if self._volatility:
-            sigma = np.exp(sum(said[at].item() for at in self._volatility) / len(self._volatility)).item()
+            sigma = np.exp(sum(said[at] for at in self._volatility) / len(self._volatility)).item()
         if self._domain is None:
             return sigma, 0.0, False
         dissimilarity = self._domain.dissimilarity(row).item()

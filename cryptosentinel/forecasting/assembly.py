@@ -17,10 +17,12 @@ from cryptosentinel.bundle import (
     ONNX_FILE,
     REFERENCE_FILE,
     REGIME,
+    TABLES_FILE,
     Bundle,
     Domain,
     Gate,
     Manifest,
+    compile_tables,
     library_versions,
     load_native,
     merge_onnx,
@@ -96,11 +98,15 @@ def assemble_bundle(
         import onnx
 
         (folder / "models").mkdir()
-        graphs = {}
+        graphs, models = {}, {}
         for name, (part, source) in sorted(parts.items()):
             if part.model.file:
                 shutil.copyfile(source / Path(part.model.file).name, folder / part.model.file)
-                graphs[name] = onnx.load(source / MODEL_ONNX), part.onnx_output
+                graph = onnx.load(source / MODEL_ONNX)
+                graphs[name] = graph, part.onnx_output
+                models[name] = load_native(folder / part.model.file), graph
+        if (tables := compile_tables(models)) is not None:
+            (folder / TABLES_FILE).write_text(tables.model_dump_json(), encoding="utf-8")
         (folder / ONNX_FILE).write_bytes(merge_onnx(graphs).SerializeToString())
         reference = pd.read_parquet(regime_folder / REFERENCE_FILE)
         reference.to_parquet(folder / REFERENCE_FILE)

@@ -13,6 +13,7 @@ from cryptosentinel.bundle import (
     DIRECTION,
     ONNX_FILE,
     REGIME,
+    TABLES_FILE,
     Bundle,
     Calibration,
     DataWindow,
@@ -20,6 +21,7 @@ from cryptosentinel.bundle import (
     Manifest,
     ModelEntry,
     QuantileTable,
+    compile_tables,
     library_versions,
     merge_onnx,
     save_native,
@@ -93,14 +95,10 @@ def make_trained(path: Path, *, lean: float = 0.0, seed: int = 0, **changed: Any
     classifier = GradientBoostingClassifier(n_estimators=5, max_depth=2, random_state=seed).fit(X, y > 0)
     volatilities = [Ridge().fit(X, level + 0.1 * noise.normal(size=300)) for level in (-6.5, -5.5)]
     regimes = KMeans(4, n_init=1, random_state=seed).fit(X)
-    graphs = {
-        "ridge": (to_onnx(ridge, COUNT), "variable"),
-        "random_forest": (to_onnx(forest, COUNT), "variable"),
-        "calm": (to_onnx(volatilities[0], COUNT), "variable"),
-        "wild": (to_onnx(volatilities[1], COUNT), "variable"),
-        DIRECTION: (to_onnx(classifier, COUNT), "probabilities"),
-        REGIME: (to_onnx(regimes, COUNT), "label"),
-    }
+    estimators = {"ridge": ridge, "random_forest": forest, "calm": volatilities[0], "wild": volatilities[1]}
+    estimators |= {DIRECTION: classifier, REGIME: regimes}
+    models = {name: (estimator, to_onnx(estimator, COUNT)) for name, estimator in estimators.items()}
+    kept = {DIRECTION: "probabilities", REGIME: "label"}
     manifest = Manifest(
         created_at=datetime(2025, 1, 1, tzinfo=UTC),
         asset="bitcoin",
@@ -141,7 +139,11 @@ def make_trained(path: Path, *, lean: float = 0.0, seed: int = 0, **changed: Any
     )
 
     def fill(folder: Path) -> None:
+        graphs = {name: (graph, kept.get(name, "variable")) for name, (_, graph) in models.items()}
         (folder / ONNX_FILE).write_bytes(merge_onnx(graphs).SerializeToString())
+        tables = compile_tables(models)
+        assert tables is not None
+        (folder / TABLES_FILE).write_text(tables.model_dump_json(), encoding="utf-8")
         (folder / "models").mkdir()
         save_native(ridge, folder / "models", "ridge")
 
