@@ -19,14 +19,15 @@ class Models:
 
     Args:
         session: its graph; None where there is nothing to ask.
-        tables: the same models as tables; None where they cannot be written so.
+        tables: of all its models; None where they cannot be written so.
 
     Attributes:
+        session: as given.
         names: of the models, in the order of `of_row`.
     """
 
     def __init__(self, session: Any | None, tables: Tables | None) -> None:
-        self._session = session
+        self.session = session
         self.names: list[str] = [] if session is None else [output.name for output in session.get_outputs()]
         self._tables = tables
         if tables is None:
@@ -71,7 +72,7 @@ class Models:
         return answers | {name: of(precise) for name, of in zip(tables.clusters, self._nearest, strict=True)}
 
     def _run(self, names: list[str], rows: NDArray[np.float32]) -> list[NDArray[Any]]:
-        answers: list[NDArray[Any]] = self._session.run(names, {INPUT: rows}) if self._session and names else []
+        answers: list[NDArray[Any]] = self.session.run(names, {INPUT: rows}) if self.session and names else []
         return answers
 
 

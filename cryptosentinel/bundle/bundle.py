@@ -90,8 +90,9 @@ class Bundle:
                 f"Bundle {path}: {DOMAIN_FILE} is of {len(domain.means)} features, not {len(manifest.features)}."
             )
         tables = read_table(path, TABLES_FILE, Tables) if TABLES_FILE in manifest.files else None
-        if tables is not None and tables.names() != {*manifest.models} - {RANDOM_WALK}:
-            raise BundleDamagedError(f"Bundle {path}: {TABLES_FILE} is of other models than the manifest's.")
+        outputs = set() if session is None else {output.name for output in session.get_outputs()}
+        if tables is not None and tables.names() != outputs:
+            raise BundleDamagedError(f"Bundle {path}: {TABLES_FILE} is of other models than {ONNX_FILE}.")
         return cls(
             path,
             manifest,
@@ -110,6 +111,11 @@ class Bundle:
         if name not in self.manifest.files:
             raise BundleDamagedError(f"Bundle {self.path}: {MANIFEST} lists no {name}.")
         return self.path / name
+
+    def by_graph_alone(self) -> Bundle:
+        """The same bundle without its tables, as any other runtime would serve it."""
+        models = Models(self._models.session, None)
+        return Bundle(self.path, self.manifest, self.quantiles, self.calibration, self.domain, models)
 
     def check_spec(self, spec_hash: str) -> None:
         """Refuses features of another spec.

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from cryptosentinel.bundle import (
     BACKGROUND_FILE,
@@ -21,6 +22,7 @@ from cryptosentinel.bundle import (
     Bundle,
     Domain,
     Gate,
+    Inference,
     Manifest,
     compile_tables,
     library_versions,
@@ -28,6 +30,7 @@ from cryptosentinel.bundle import (
     merge_onnx,
     write_bundle,
 )
+from cryptosentinel.bundle.inference import Array
 from cryptosentinel.config import Settings
 from cryptosentinel.errors import BundleError
 from cryptosentinel.features import SCALE_FEATURE, FeatureSpec
@@ -40,6 +43,8 @@ BACKGROUND_ROWS = 200
 # How far the served answer may be from the trained model's: in log return (a tenth of a basis point), in probability,
 # or in the logarithm of volatility.
 MAX_DIFFERENCE = 1e-5
+# Which of the reference rows are asked alone as well.
+ALONE_EVERY = 25
 
 
 def assemble_bundle(
@@ -123,15 +128,18 @@ def assemble_bundle(
         domain=Domain.model_validate_json((regime_folder / DOMAIN_FILE).read_text(encoding="utf-8")),
     )
     bundle = Bundle.load(path)
-    _hold_against_models(bundle)
+    X = pd.read_parquet(bundle.file(REFERENCE_FILE))[manifest.features].to_numpy(np.float32)
+    rows, prices = X.astype(np.float64), np.ones(len(X))
+    answer = bundle.infer(rows, prices)
+    for one in (answer, bundle.by_graph_alone().infer(rows, prices)):
+        _hold_against_models(bundle, X, one)
+    _hold_against_rows_alone(bundle, rows, answer)
     return bundle
 
 
-def _hold_against_models(bundle: Bundle) -> None:
-    """Compares the ONNX answers with the native models' on reference rows."""
+def _hold_against_models(bundle: Bundle, X: NDArray[np.float32], answer: Inference) -> None:
+    """Compares answers with the native models' on the reference rows."""
     manifest = bundle.manifest
-    X = pd.read_parquet(bundle.file(REFERENCE_FILE))[manifest.features].to_numpy(np.float32)
-    answer = bundle.infer(X.astype(np.float64), np.ones(len(X)))
     scale = X[:, manifest.features.index(SCALE_FEATURE)] * np.sqrt(manifest.horizon_bars)
     volatilities = []
     for name, entry in manifest.models.items():
@@ -156,6 +164,19 @@ def _hold_against_models(bundle: Bundle) -> None:
     if volatilities:
         known = ~answer.outlying  # those are widened
         _refuse_if_off("volatility", (np.log(answer.sigma) - np.mean(volatilities, axis=0))[known])
+
+
+def _hold_against_rows_alone(bundle: Bundle, rows: Array, answer: Inference) -> None:
+    """Compares answers with those that rows get without company."""
+    for at in range(0, len(rows), ALONE_EVERY):
+        alone = bundle.infer_row(rows[at].tolist(), 1.0)
+        of_row = (*alone.prices, alone.sigma, alone.p_up)
+        in_company = (*(prices[at] for prices in answer.by_model.values()), answer.sigma[at], answer.p_up[at])
+        if of_row != in_company:
+            raise BundleError(
+                f"A row alone gets another answer from the bundle than among others: {of_row}, not {in_company}.",
+                remedy="Check the versions of numpy and onnxruntime against requirements/main.txt.",
+            )
 
 
 def _refuse_if_off(name: str, differences: np.ndarray) -> None:

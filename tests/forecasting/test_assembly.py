@@ -53,6 +53,7 @@ def test_a_bundle_holds_every_part_and_what_was_chosen(bundle: Bundle, evaluatio
         "inference.onnx",
         "quantiles.json",
         "reference.parquet",
+        "tables.json",
         *(entry.file for entry in manifest.models.values() if entry.file),
     }
     assert manifest.spec_hash == SPEC.hash
