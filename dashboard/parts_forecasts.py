@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from cryptosentinel.predicting import PENDING
+from cryptosentinel.predicting import ENOUGH_OUTCOMES, PENDING
 from cryptosentinel.workspace import Workspace
 from dashboard import parts, shell, text
 from dashboard.charts import forecasts as charts
@@ -106,7 +106,12 @@ def over_time(view: str, period: Period, now: datetime, choice: Choice) -> None:
     """One of `VIEWS` of what is asked for."""
     figure = shell.read(_figure, view, period, now, choice, shell.zone(), of=OF)
     if figure is None:
-        parts.aside("None of these forecasts has been settled yet.")
+        parts.aside(
+            "Too few of these forecasts have an actual price for that: shares over time take two stretches of "
+            f"{ENOUGH_OUTCOMES} outcomes that do not overlap."
+            if view == "Hits"
+            else "None of these forecasts has an actual price yet."
+        )
         return
     st.plotly_chart(figure, key="over-time", config=CONFIG, alt=VIEWS[view])
 
@@ -118,7 +123,8 @@ def _figure(workspace: Workspace, view: str, period: Period, now: datetime, choi
         return None
     interval = workspace.spec.interval
     if view == "Hits":
-        return charts.over_time(shares_over_time(asked), zone)
+        shares = shares_over_time(asked)
+        return charts.over_time(shares, zone) if len(shares) > 1 else None
     if view == "Error":
         return error_chart(asked.tail(MANY), interval, zone)
     # All of them are the line; what the filters leave of them is marked on it.

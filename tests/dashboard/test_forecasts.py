@@ -136,6 +136,8 @@ def test_files_have_every_column_of_what_is_asked_for_with_times_in_utc(workspac
     assert list(read.columns) == table.column_names
     assert len(read) == table.num_rows == 20
     assert read["made_at"].iloc[0] == "2025-01-06 10:25:00.000Z"
+    pending = export(workspace, ALL, Choice("pending", ("pending",)), NOW, "parquet")
+    assert pq.read_table(io.BytesIO(pending)).num_rows == 6
     assert list(read["written"]).count(False) == read_history(workspace, ALL, NOW).due
 
 
@@ -275,6 +277,7 @@ def test_filters_and_the_open_forecast_are_in_the_link(show, tmp_path: Path) -> 
     assert "20 forecasts" in said(page)
     assert f"Made {made_at:%H:%M} UTC at " in said(page)
     assert "not written" not in said(page)
+    assert "Too few of these forecasts" in said(page)  # to see shares over time
     earlier, later = page.button
     assert (earlier.label, later.label) == ("Earlier", "Later")
     later.click().run()
@@ -284,6 +287,12 @@ def test_filters_and_the_open_forecast_are_in_the_link(show, tmp_path: Path) -> 
 def test_a_link_that_makes_no_sense_opens_the_newest_that_is_known(show, tmp_path: Path) -> None:
     build(tmp_path, datetime.now(UTC), written_until=timedelta(hours=0))
     assert "Made " in said(show(made="<b>x</b>", order="worst", period="1y"))
+
+
+def test_without_bars_the_page_says_when_they_come(show) -> None:
+    page = show()
+    assert said(page).count("No bars yet") == 1
+    assert not page.metric
 
 
 def test_without_a_forecast_the_page_says_when_one_comes(show, tmp_path: Path) -> None:
