@@ -36,13 +36,22 @@ def runs_here() -> Runner:
 
 def recent() -> Recent:
     """The newest runs, read once for all viewers, a few seconds ago at most."""
+    return _recent(shell.settings_json(), _tick())
+
+
+def _tick() -> int:
     on_kubeflow = shell.market().settings.kubeflow.url is not None
-    return _recent(shell.settings_json(), int(time.time() // (KUBEFLOW_POLL_S if on_kubeflow else POLL_S)))
+    return int(time.time() // (KUBEFLOW_POLL_S if on_kubeflow else POLL_S))
 
 
 @st.cache_resource(max_entries=2, ttl=60, show_spinner=False)
-def _recent(_settings: str | None, tick: int) -> Recent:  # noqa: ARG001 (part of the key)
+def _recent(settings: str | None, tick: int) -> Recent:  # noqa: ARG001 (the key)
     return read_recent(shell.market())
+
+
+@st.cache_resource(max_entries=20, ttl=60, show_spinner=False)
+def _log(settings: str | None, run_id: str, tick: int, _run: Run) -> str:  # noqa: ARG001 (the key)
+    return runs_here().log(_run)
 
 
 def _nothing(_: Run | None) -> None:
@@ -142,14 +151,19 @@ def log_of_one(runs: list[Run]) -> None:
     if not run.under_way and (run.message or run.told):
         outcome(run)
     try:
-        log = runs_here().log(run)
+        log = _log(shell.settings_json(), run.id, _tick() if run.under_way else 0, run)
     except CryptoSentinelError as error:
         st.info(plain(str(error)), icon=":material/info:")
         return
     lines = log.splitlines()
     st.code("\n".join(lines[-LOG_LINES:]), language=None)
     st.download_button(
-        f"Download all {len(lines):,} lines", log, f"{run.id}.log", "text/plain", icon=":material/download:"
+        f"Download all {len(lines):,} lines",
+        lambda: log,  # once it is wanted: a file made at each look would be gone at the next
+        f"{run.id}.log",
+        "text/plain",
+        icon=":material/download:",
+        on_click="ignore",
     )
 
 

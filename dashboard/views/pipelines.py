@@ -26,6 +26,8 @@ from dashboard.text import plain
 
 # What fits beside the chart.
 ROWS = 14
+# What runs are filtered by: with those under way the row is too long for a phone.
+ENDED = ("succeeded", "failed", "stopped")
 
 
 def _head() -> None:
@@ -78,11 +80,9 @@ def _history() -> None:
     if not recent:
         st.info("Nothing has run yet. What runs is listed here, with how long it took and what came of it.")
         return
-    with st.container(horizontal=True, gap="medium"):
-        kinds = st.pills("Pipelines", KINDS, selection_mode="multi", format_func=NAMES.__getitem__, **_linked("kind"))
-        states = st.pills(
-            "Outcomes", STATES, selection_mode="multi", format_func=STATES.__getitem__, **_linked("state")
-        )
+    left, right = st.columns(2)
+    kinds = left.pills("Pipelines", KINDS, selection_mode="multi", format_func=NAMES.__getitem__, **_linked("kind"))
+    states = right.pills("Outcomes", ENDED, selection_mode="multi", format_func=STATES.__getitem__, **_linked("state"))
     shown, zone = chosen(recent, kinds, states), shell.zone()
     if not shown:
         st.info("No run is like that. Choose other pipelines or outcomes.")
