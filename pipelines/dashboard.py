@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import time
@@ -16,6 +17,8 @@ from cryptosentinel.errors import ServingError
 from pipelines.tied import tied_command
 
 START_S = 60.0
+# What years of a market took to be read goes back to the system, where the allocators would keep it: as in the image.
+_FRUGAL = {"ARROW_DEFAULT_MEMORY_POOL": "system", "MALLOC_ARENA_MAX": "2", "MALLOC_TRIM_THRESHOLD_": "131072"}
 
 
 def free_port(settings: DashboardSettings) -> int:
@@ -59,6 +62,7 @@ def running_dashboard(settings: Settings, port: int, log: Path) -> Iterator[str]
             stdout=file,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            env=_FRUGAL | os.environ,
         )
     try:
         shown = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
