@@ -52,7 +52,9 @@ def watch(
     if len(changed):
         storage.log.write_alerts(changed)
         if sinks:
-            queue(changed)
+            # As they are stored: another process may have ended one that got worse here.
+            written = storage.log.read_alerts(asset)
+            queue(written[written["alert_id"].isin(changed["alert_id"])])
     return changed
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cryptosentinel.alerting import Event, Facts, acknowledge, deliver, mute, read_mutes, unmute, watch
@@ -253,7 +253,8 @@ class World:
         storage = self.storage
         if late and self.seen and set(self.seen[-1]["alert_id"]) == set(self.alerts["alert_id"]):
             log = SimpleNamespace(**{name: getattr(storage.log, name) for name in ("read_mutes", "write_alerts")})
-            log.read_alerts = lambda asset: self.seen[-1]
+            answers = iter([self.seen[-1]])
+            log.read_alerts = lambda asset: next(answers, self.alerts)
             storage = SimpleNamespace(log=log, outbox=storage.outbox)
         with pytest.MonkeyPatch.context() as patched:
             patched.setattr(sys.modules[watch.__module__], "open_sinks", lambda _: [self])
@@ -298,6 +299,18 @@ EVENTS = st.one_of(
 )
 
 
+STORY = [
+    *(("look", WILD, 0.15, False), ("remember",), ("acknowledge", "volatility", None), ("mute", "drawdown", 9)),
+    *(("tell", False), ("look", WORSE, 0.15, True), ("acknowledge", "volatility", "warning"), ("tell", True)),
+    *(("mute", "volatility", 9), ("look", WORSE, 0.3, False), ("tell", False), ("unmute", "volatility")),
+    *(("remember",), ("look", CALM, 0.3, False), ("look", WILD, 0.0, True), ("tell", False)),
+]
+
+LATE = [("look", WILD, 0.0, False), ("remember",), ("look", CALM, 0.0, False), ("look", WORSE, 0.0, True)]
+
+
+@example(STORY)
+@example(LATE)
 @given(st.lists(EVENTS, max_size=20))
 @settings(max_examples=20, deadline=None)
 def test_whatever_the_order_nobody_is_told_twice_and_nobody_is_left_untold(events: list[tuple[Any, ...]]) -> None:
