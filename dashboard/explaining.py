@@ -140,6 +140,25 @@ def explain_forecast(
     return explain(workspace.settings.serving, [instance], spec.hash, lime=method == "lime")
 
 
+class NotExplainedError(Exception):
+    """There is no explanation now; raised where what is returned is kept."""
+
+
+def explain_nearby(workspace: Workspace, made_at: datetime, version: int) -> Explained:
+    """`explain_forecast` with linear models around the row (LIME), which never change for a version.
+
+    Raises:
+        NotExplainedError: the predictor does not explain it, or serves another version.
+        StorageError: the store cannot be read.
+    """
+    outcome = explain_forecast(workspace, made_at, "lime")
+    if isinstance(outcome, Unexplained):
+        raise NotExplainedError(outcome.sentence)
+    if outcome.bundle_version != version:
+        raise NotExplainedError(f"The predictor serves version {outcome.bundle_version} by now.")
+    return outcome
+
+
 @dataclass(frozen=True)
 class Importances:
     """How much each feature matters to the bundle that is served.
@@ -152,10 +171,6 @@ class Importances:
 
     rows: int
     targets: dict[str, dict[str, float]]
-
-
-class NotExplainedError(Exception):
-    """There are no importances now; raised, since what is returned would be kept."""
 
 
 def importances(workspace: Workspace, version: int) -> Importances:

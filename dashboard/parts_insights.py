@@ -123,10 +123,14 @@ def all_features(explanation: Explanation) -> None:
     st.dataframe(rows, hide_index=True, height=400, alt="Every feature of the row, its value and its contributions")
 
 
-def lime(outcome: Explained | Unexplained) -> None:
-    """The second opinion."""
-    if isinstance(outcome, Unexplained):
-        parts.aside(plain(outcome.sentence))
+def lime(row: pd.Series, version: int) -> None:
+    """The second opinion on a forecast's row, by the version that serves."""
+    st.header("LIME, a second opinion", anchor=False)
+    try:
+        with st.spinner("The predictor is asked."):
+            outcome = shell.read(explaining.explain_nearby, row.made_at, version, of=[])
+    except NotExplainedError as error:
+        parts.aside(plain(str(error)))
         return
     models = outcome.explanations[0].lime or {}
     known = {target: model for target, model in models.items() if any(model.weights.values())}

@@ -72,9 +72,7 @@ def live() -> None:
     with st.expander("Every feature of this row"):
         pieces.all_features(outcome.explanations[0])
     if lime:
-        st.header("LIME, a second opinion", anchor=False)
-        with st.spinner("The predictor is asked."):
-            pieces.lime(shell.read(explaining.explain_forecast, row.made_at, "lime", of=["clock"]))
+        pieces.lime(row, outcome.bundle_version)
 
 
 def _forecast(made: pd.DataFrame) -> pd.Series:

@@ -26,6 +26,7 @@ from dashboard.explaining import (
     Unexplained,
     explain,
     explain_forecast,
+    explain_nearby,
     importances,
 )
 from tests.builders import make_explanation, make_tiny_bundle
@@ -134,6 +135,15 @@ def test_the_row_that_a_forecast_was_made_from_is_sent(stored: Workspace, method
     assert sent["close"] == stored.storage.features.read_bars("bitcoin", MADE_AT - step, MADE_AT)["close"].iloc[0]
     assert question["spec_hash"] == stored.spec.hash
     assert question["lime"] is (method == "lime")
+
+
+def test_lime_is_of_the_version_that_serves_or_it_is_said_why_not(stored: Workspace) -> None:
+    with predictor() as stub:
+        assert explain_nearby(asking(stored, stub.url), MADE_AT, 0).explanations[0].lime == LIME
+        with pytest.raises(NotExplainedError, match="serves version 0 by now"):
+            explain_nearby(asking(stored, stub.url), MADE_AT, 7)
+    with pytest.raises(NotExplainedError, match="The predictor is away"):
+        explain_nearby(asking(stored, stub.url), MADE_AT, 0)
 
 
 def test_a_row_that_is_not_there_or_not_warm_is_not_asked_about(stored: Workspace) -> None:
