@@ -225,6 +225,8 @@ def test_one_probability_is_one_bin_and_levels_that_were_not_logged_are_left_out
     assert [(each.forecast, each.rose.value, each.count) for each in found.reliability] == [(0.5, 1.0, 6)]
     assert set(found.covered) == {80, 95}
     assert found.covered[80].independent == 1
+    log_of(workspace, [0.4, 0.6], [0.001, -0.001], version=5)
+    assert [each.count for each in insights.read_record(workspace, 5).reliability] == [1, 1]
 
 
 def test_the_newest_forecasts_can_be_chosen(stored: Workspace, tmp_path: Path) -> None:

@@ -63,3 +63,24 @@ def test_directions_and_outcomes_differ_by_their_sign() -> None:
     for words in (text.DIRECTIONS, {**text.OUTCOMES, "pending": text.PENDING}):
         assert len({word[0] for word in words.values()}) == len(words)
     assert [text.arrow(move) for move in (1.0, -1.0, 0.0)] == ["▲", "▼", "■"]
+
+
+def test_a_document_keeps_its_form_and_nothing_in_it_is_drawn_linked_or_run() -> None:
+    document = """# Bitcoin
+
+> **A :red[word]** and `a *code*`
+- one [link](https://a.b) <script>
+| a ![b](c) | **d** |
+|---|---:|
+## Next
+1. x"""
+    assert text.plain_document(document).splitlines() == [
+        "#### Bitcoin",
+        "",
+        r"> **A \:red\[word\]** and `a *code*`",
+        "- one \\[link\\]\\(https\\:\u2060\\/\\/a\\.b\\) \\<script\\>",
+        r"| a \!\[b\]\(c\) | **d** |",
+        "|---|---:|",
+        "#### Next",
+        r"1\. x",
+    ]
