@@ -50,6 +50,7 @@ VIEWS = {
 }
 # Which forecast is open, by when it was made; in the link as the filters are.
 OPEN = "made"
+ASKED = "forecasts asked for"
 
 
 def ask_period(now: datetime) -> Period:
@@ -270,20 +271,38 @@ def _opened(one: Opened) -> None:
         )
 
 
-def downloads(period: Period, choice: Choice, now: datetime) -> None:
-    """What is asked for as files, which are made when they are asked for."""
+def remember(period: Period, choice: Choice, now: datetime) -> None:
+    """What is asked for now, for `downloads`."""
+    st.session_state.setdefault(ASKED, {}).update(period=period, choice=choice, now=now)
+
+
+def downloads() -> None:
+    """What is asked for as files, which are made when they are asked for.
+
+    Not for a part that lives: Streamlit registers such a file anew with each run and forgets the one before, so that
+    who clicks in that moment would get none. What is asked for by then is therefore looked up with the click.
+    """
+    asked = st.session_state.get(ASKED)
+    if asked is None:  # there is nothing yet
+        return
     workspace = shell.market()
     kinds: dict[Kind, tuple[str, str]] = {
         "csv": ("CSV", "text/csv"),
         "parquet": ("Parquet", "application/vnd.apache.parquet"),
     }
-    for kind, (label, mime) in kinds.items():
-        st.download_button(
-            label,
-            partial(export, workspace, period, choice, now, kind),
-            f"{workspace.settings.market.asset}-forecasts-{now:%Y-%m-%d-%H%M}.{kind}",
-            mime,
-            icon=":material/download:",
-            on_click="ignore",
-            help="All columns of what the filters ask for; times are in UTC.",
-        )
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        st.markdown("Download what the filters ask for", width="content")
+        for kind, (label, mime) in kinds.items():
+            st.download_button(
+                label,
+                partial(_exported, workspace, asked, kind),
+                f"{workspace.settings.market.asset}-forecasts.{kind}",
+                mime,
+                icon=":material/download:",
+                on_click="ignore",
+                help="All columns of the log; times are in UTC.",
+            )
+
+
+def _exported(workspace: Workspace, asked: dict[str, Any], kind: Kind) -> bytes:
+    return export(workspace, **asked, kind=kind)

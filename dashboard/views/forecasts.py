@@ -31,6 +31,7 @@ def _past(home: Home) -> None:
         period = parts_forecasts.ask_period(now)
         history = parts_forecasts.history(period, now)
         choice = parts_forecasts.ask_choice(history.rows)
+    parts_forecasts.remember(period, choice, now)
     if history.rows.empty:
         st.info("No forecast was made in this time.")
         return
@@ -51,9 +52,7 @@ def _past(home: Home) -> None:
     with left:
         with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
             st.header(f"{len(chosen.positions):,} forecasts", anchor=False, width="content")
-            with st.container(horizontal=True, width="content", vertical_alignment="center"):
-                positions = parts_forecasts.ordered(history, chosen)
-                parts_forecasts.downloads(period, choice, now)
+            positions = parts_forecasts.ordered(history, chosen)
         parts_forecasts.table(history, positions)
     with right:
         made_at = parts_forecasts.asked_for(history, chosen)
@@ -65,3 +64,4 @@ def _past(home: Home) -> None:
 
 
 live()
+parts_forecasts.downloads()

@@ -32,6 +32,7 @@ from dashboard.data.forecasts import (
     read_opened,
     shares_over_time,
 )
+from dashboard.parts_forecasts import ASKED
 from dashboard.zone import Zone
 from tests.builders import FIVE
 from tests.dashboard.builders import settings_for, some_forecasts, with_bars
@@ -263,6 +264,9 @@ def test_the_page_shows_the_history_its_figures_and_one_of_them(show, tmp_path: 
     assert not page.error
     page.selectbox(key="settled").select("pending").run()
     assert len(page.dataframe[0].value) == 6
+    assert [button.proto.label for button in page.get("download_button")] == ["CSV", "Parquet"]
+    # What a click will give, though the buttons are not of the part that the filters run.
+    assert page.session_state[ASKED]["choice"] == Choice("pending")
     page.multiselect(key="outcome").select("correct").run()
     assert "No forecast is as the filters ask" in said(page)
     page.selectbox(key="settled").select(None).run()
