@@ -198,6 +198,7 @@ def league(version: Version) -> None:
         height="content",
         placeholder="",
         column_config={
+            "Serves": st.column_config.TextColumn(width=80),
             "RMSE bp": number(format="%.3f", help="Root mean squared error of the log return, in basis points"),
             "MAE bp": number(format="%.3f", help="Mean absolute error of the log return, in basis points"),
             "R2": number(format="%+.4f", help="Against the mean of the actual returns"),
@@ -262,7 +263,12 @@ def compared(left: Version, right: Version) -> None:
         data.side_by_side(data.figures(left), data.figures(right), columns),
         hide_index=True,
         height="content",
-        column_config={"≠": st.column_config.TextColumn(width=40, help="Where they differ")},
+        # On a telephone both are seen; where there is room, all grow alike.
+        column_config={
+            "≠": st.column_config.TextColumn(width=30, help="Where they differ"),
+            "Figure": st.column_config.TextColumn(width=130),
+            **dict.fromkeys(columns, st.column_config.TextColumn(width=100)),
+        },
         alt="Figures of two versions side by side",
     )
     parts.aside(
