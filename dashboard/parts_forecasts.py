@@ -1,14 +1,14 @@
-"""Pieces of the page of forecasts: what is asked for, the table to open one from, and the one that is open."""
+"""Pieces of the page of forecasts: what is asked for, drawn over time, as a table to open one from, and as files."""
 
 from __future__ import annotations
 
-import json
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import plotly.graph_objects as go
 import streamlit as st
 
 from cryptosentinel.predicting import ENOUGH_OUTCOMES, PENDING
@@ -24,21 +24,18 @@ from dashboard.data.forecasts import (
     Chosen,
     History,
     Kind,
-    Opened,
     Period,
     choose,
     export,
     in_order,
     read_history,
-    read_opened,
     shares_over_time,
 )
 from dashboard.data.home import forecast_table
-from dashboard.shell import Table
-from dashboard.text import name, plain, price
+from dashboard.parts_opened import OF, open_at
+from dashboard.text import name, plain
 from dashboard.zone import Zone
 
-OF: tuple[Table, ...] = ("forecasts", "bars")
 PERIODS = {"24h": 1, "7d": 7, "30d": 30, "90d": 90, "All": None, "Dates": None}
 ROWS = 100
 # More errors than a week's cannot be seen one by one.
@@ -48,8 +45,6 @@ VIEWS = {
     "Error": "Actual prices against their forecasts, and the bands",
     "Hits": "How often prices were in their bands and directions right, over time",
 }
-# Which forecast is open, by when it was made; in the link as the filters are.
-OPEN = "made"
 ASKED = "forecasts asked for"
 
 
@@ -105,7 +100,7 @@ def _chosen(_: Workspace, period: Period, now: datetime, choice: Choice) -> Chos
 
 def over_time(view: str, period: Period, now: datetime, choice: Choice) -> None:
     """One of `VIEWS` of what is asked for."""
-    figure = shell.read(_figure, view, period, now, choice, shell.zone(), of=OF)
+    figure, note = shell.read(_drawn, view, period, now, choice, shell.zone(), of=OF)
     if figure is None:
         parts.aside(
             "Too few of these forecasts have an actual price for that: shares over time take two stretches of "
@@ -115,23 +110,32 @@ def over_time(view: str, period: Period, now: datetime, choice: Choice) -> None:
         )
         return
     st.plotly_chart(figure, key="over-time", config=CONFIG, alt=VIEWS[view])
+    if note:
+        parts.aside(note)
 
 
-def _figure(workspace: Workspace, view: str, period: Period, now: datetime, choice: Choice, zone: Zone) -> Any:
+def _drawn(
+    workspace: Workspace, view: str, period: Period, now: datetime, choice: Choice, zone: Zone
+) -> tuple[go.Figure | None, str]:
+    """The figure, None where there is nothing to draw; and what of it was left out, in words."""
     rows = history(period, now).rows
     asked = rows[choice.of(rows) & rows["actual_price"].notna()]
     if asked.empty:
-        return None
+        return None, ""
     interval = workspace.spec.interval
     if view == "Hits":
         shares = shares_over_time(asked)
-        return charts.over_time(shares, zone) if len(shares) > 1 else None
+        return (charts.over_time(shares, zone) if len(shares) > 1 else None), ""
     if view == "Error":
-        return error_chart(asked.tail(MANY), interval, zone)
+        note = f"The newest {MANY:,} of {len(asked):,}; Hits shows all." if len(asked) > MANY else ""
+        return error_chart(asked.tail(MANY), interval, zone), note
     # All of them are the line; what the filters leave of them is marked on it.
     marked = asked if len(asked) <= charts.MANY_MARKS or choice != Choice() else asked.head(0)
+    note = (
+        f"Marked: the {charts.MANY_MARKS} largest errors of {len(asked):,}." if len(marked) > charts.MANY_MARKS else ""
+    )
     settled = rows[rows["actual_price"].notna()]
-    return charts.against_actual(settled, marked, interval, workspace.settings.market.currency, zone)
+    return charts.against_actual(settled, marked, interval, workspace.settings.market.currency, zone), note
 
 
 def ask_order() -> str:
@@ -187,88 +191,12 @@ def table(rows_of: History, positions: np.ndarray) -> None:
 
 def _open_chosen(key: str, times: list[pd.Timestamp]) -> None:
     for row in st.session_state[key].selection.rows:
-        _open(times[row])
-
-
-def _open(made_at: pd.Timestamp) -> None:
-    st.query_params[OPEN] = f"{made_at.tz_convert('UTC'):%Y-%m-%dT%H:%MZ}"
-
-
-def asked_for(rows_of: History, asked: Chosen) -> datetime:
-    """When the forecast that is open was made: the one that the link names, else the newest whose price is known."""
-    try:
-        made_at = datetime.fromisoformat(st.query_params.get(OPEN, ""))
-        return made_at.replace(tzinfo=made_at.tzinfo or UTC)
-    except ValueError:
-        rows = rows_of.rows.iloc[np.sort(asked.positions)]
-        known = rows[rows["actual_price"].notna()]
-        newest: datetime = (known if len(known) else rows)["made_at"].iloc[-1].to_pydatetime()
-        return newest
+        open_at(times[row])
 
 
 def ordered(rows_of: History, asked: Chosen) -> np.ndarray:
     """Positions of what is asked for, in the order that a viewer wants."""
     return in_order(rows_of, asked, ask_order())
-
-
-def browse(rows_of: History, asked: Chosen, made_at: datetime) -> None:
-    """To the forecasts before and after the open one, of those that are asked for."""
-    times = rows_of.rows["made_at"].iloc[np.sort(asked.positions)].reset_index(drop=True)
-    before, after = times[times < made_at], times[times > made_at]
-    for label, icon, beyond, at in (
-        ("Earlier", ":material/chevron_left:", before, -1),
-        ("Later", ":material/chevron_right:", after, 0),
-    ):
-        there = [] if beyond.empty else [beyond.iloc[at]]
-        st.button(label, icon=icon, on_click=_open, args=there, disabled=not there, type="tertiary")
-
-
-def opened(made_at: datetime, now: datetime) -> None:
-    """The forecast that was made then, and what came of it."""
-    one = shell.read(read_opened, made_at, now, of=OF)
-    if one is None:
-        parts.aside(f"No forecast was made at {shell.zone().told(made_at, now)}.")
-        return
-    _opened(one)
-
-
-def _opened(one: Opened) -> None:
-    forecast, zone = one.forecast, shell.zone()
-    made, target = (forecast[name] for name in ("made_at", "target_at"))
-    figure = charts.fan(forecast, one.bars, shell.market().spec.interval, shell.market().settings.market.currency, zone)
-    st.plotly_chart(figure, key="fan", config=CONFIG, alt="The forecast's bands, and the bars that came")
-    predicted, actual = forecast["predicted_price"], forecast["actual_price"]
-    if pd.isna(forecast["outcome"]):
-        came = f"{text.PENDING}: its time is {zone.told(target, made)}"
-    elif pd.isna(actual):
-        came = f"{text.OUTCOMES[forecast['outcome']]}: no price came in time"
-    else:
-        came = (
-            f"{text.OUTCOMES[forecast['outcome']]}: actual {price(actual)}, {text.change(actual / predicted - 1)} off"
-        )
-    unwritten = "" if one.written else ", not written yet"
-    parts.aside(
-        plain(
-            f"Made {zone.told(made, target)} at {price(forecast['price'])} for {zone.told(target, made)}: "
-            f"{price(predicted)}, {text.DIRECTIONS[forecast['direction']]}, chance of a rise "
-            f"{text.odds(forecast['p_up'])}. {came}{unwritten}."
-        )
-    )
-    by_model = json.loads(forecast["by_model"])
-    if by_model:
-        said = pd.DataFrame({"Model": map(name, by_model), "Forecast": by_model.values()})
-        said["Actual - forecast"] = actual - said["Forecast"]
-        digits = text.decimals(predicted)
-        st.dataframe(
-            said.sort_values("Forecast", ignore_index=True),
-            hide_index=True,
-            placeholder="",
-            column_config={
-                "Forecast": st.column_config.NumberColumn(format="accounting" if digits == 2 else f"%.{digits}f"),
-                "Actual - forecast": st.column_config.NumberColumn(format=f"%+.{digits}f"),
-            },
-            alt="What each model said",
-        )
 
 
 def remember(period: Period, choice: Choice, now: datetime) -> None:

@@ -33,7 +33,7 @@ def state(home: Home) -> None:
             f"No forecast can be made now: {text.plain(home.abstained)}.{'' if home.recorded else ticks}",
             icon=":material/warning:",
         )
-    if home.expired:
+    if home.forecast is not None and home.expired:
         st.warning(
             f"The newest forecast was for {shell.zone().told(home.forecast['target_at'], home.clock)}, which is past. "
             f"The inference pipeline runs again {shell.when('inference')}.",

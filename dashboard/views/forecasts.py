@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from dashboard import parts, parts_forecasts, parts_now, parts_record, shell
+from dashboard import parts, parts_forecasts, parts_now, parts_opened, parts_record, shell
 from dashboard.data.home import Home
 
 
@@ -55,12 +55,12 @@ def _past(home: Home) -> None:
             positions = parts_forecasts.ordered(history, chosen)
         parts_forecasts.table(history, positions)
     with right:
-        made_at = parts_forecasts.asked_for(history, chosen)
+        made_at = parts_opened.asked_for(history, chosen)
         with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
             st.header("One forecast", anchor=False, width="content")
             with st.container(horizontal=True, width="content", gap="small"):
-                parts_forecasts.browse(history, chosen, made_at)
-        parts_forecasts.opened(made_at, now)
+                parts_opened.browse(history, chosen, made_at)
+        parts_opened.opened(made_at, now)
 
 
 live()
