@@ -24,8 +24,9 @@ from cryptosentinel.workspace import Workspace
 # Rows at once, as the predictor takes them, and of the background rows, how many importances are measured on here.
 MAX_ROWS, BACKGROUND_ROWS = 16, 32
 _CONNECT_S = 2.0
-# Beyond the explainer's own time: it says itself that it was too slow.
-_GRACE_S = 2.0
+# SHAP takes milliseconds: a predictor that is silent for so long hangs, and a page waits for it. With LIME it is waited
+# for beyond the explainer's own time: it says itself that it was too slow.
+_SHAP_S, _GRACE_S = 4.0, 2.0
 
 Instance = Mapping[str, object]
 Why = Literal["away", "loading", "off", "other_bundle", "refused"]
@@ -77,7 +78,7 @@ _COLD = Unexplained(
 def explain(
     serving: ServingSettings, instances: Sequence[Instance], spec_hash: str, *, lime: bool = False
 ) -> Explained | Unexplained:
-    """Asks once; waits no longer than the explainer may take.
+    """Asks once, and waits some seconds.
 
     Args:
         serving: where the predictor is.
@@ -87,7 +88,8 @@ def explain(
     """
     if serving.url is None:
         return _NONE
-    timeout = httpx.Timeout(serving.explain_timeout_s + _GRACE_S, connect=_CONNECT_S)
+    longest = serving.explain_timeout_s + _GRACE_S
+    timeout = httpx.Timeout(longest if lime else min(longest, _SHAP_S), connect=_CONNECT_S)
     question = {"instances": list(instances), "spec_hash": spec_hash, "lime": lime}
     try:
         with httpx.Client(trust_env=False, timeout=timeout) as client:  # a proxy would not find a cluster's Service

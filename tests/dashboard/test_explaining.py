@@ -107,8 +107,9 @@ def test_a_predictor_that_is_not_there_or_not_named_is_away() -> None:
         assert outcome.why == "away"
 
 
-def test_one_that_hangs_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dashboard.explaining._GRACE_S", 0.0)
+@pytest.mark.parametrize(("lime", "patience"), [(False, "_SHAP_S"), (True, "_GRACE_S")])
+def test_one_that_hangs_is_not_waited_for(monkeypatch: pytest.MonkeyPatch, lime: bool, patience: str) -> None:
+    monkeypatch.setattr(f"dashboard.explaining.{patience}", 0.05)
     done = threading.Event()
 
     def slow(_: object) -> Any:
@@ -116,10 +117,11 @@ def test_one_that_hangs_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> No
         return 200, {}
 
     with predictor(slow) as stub:
-        outcome = explain(ServingSettings(url=stub.url, explain_timeout_s=0.05), [ROW], "hash")
+        settings = ServingSettings(url=stub.url, explain_timeout_s=0.05 if lime else 20)
+        outcome = explain(settings, [ROW], "hash", lime=lime)
         done.set()
     assert isinstance(outcome, Unexplained)
-    assert outcome.why == "away"
+    assert outcome.sentence.startswith("The predictor is away")
 
 
 @pytest.mark.parametrize("method", ["shap", "lime"])
