@@ -7,8 +7,9 @@ LOCKED     := requirements/main.txt requirements/dev.txt
 BENCHMARKS := $(filter-out %/__init__.py,$(wildcard benchmarks/*.py))
 # Of the images; each has the versions of main.txt.
 CHECKOV_VENV := .venv-checkov
+BROWSER_VENV := .venv-browser
 IMAGE_LOCKS := core serving pipeline dashboard
-ALL_IMAGES := serving pipeline dashboard drift
+ALL_IMAGES := serving pipeline dashboard drift space
 VERSION    := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' cryptosentinel/__init__.py)
 MADE_OF    := pyproject.toml requirements/bootstrap.txt $(LOCKED)
 PYTHONS     = $(if $(PYTHON),$(PYTHON),python3.11 python3.12 python3.13 python3 python)
@@ -40,7 +41,7 @@ count = grep -c '==' $(1)
 tag = $(strip $(REGISTRY))/$$image:$(strip $(TAG))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-drift environment drift-environment run demo doctor test chaos test-drift lint format bench bench-serving compile lock \
+.PHONY: help setup setup-drift environment drift-environment run demo doctor test chaos test-drift setup-browser test-browser screenshots lint format bench bench-serving compile lock \
         clean images test-images chart chart-docs chart-scan kind-up kind-status kind-logs \
         kind-down e2e
 
@@ -73,6 +74,18 @@ chaos: setup ## Break all that can break, and hold the invariants against what i
 test-drift: setup-drift ## Run the tests of alibi-detect's environment
 	@$(ONE_THREAD) CRYPTOSENTINEL_TEST_DRIFT=$(DRIFT_VENV)/bin/python $(BIN)/pytest tests/drift/environment tests/conformance/test_detectors.py $(ARGS)
 
+setup-browser: setup
+	@[ "$$(cat $(BROWSER_VENV)/.state 2>/dev/null)" = "$$($(call state,requirements/browser.txt))" ] || { \
+	  rm -rf $(BROWSER_VENV) && $(BIN)/uv venv --quiet --python $(BIN)/python $(BROWSER_VENV) \
+	  && $(BIN)/uv $(INSTALL) --python $(BROWSER_VENV)/bin/python -r requirements/browser.txt \
+	  && { $(call state,requirements/browser.txt); } >$(BROWSER_VENV)/.state; }
+
+test-browser: setup-browser ## Try the dashboard in this machine's Chromium (or CHROMIUM=/path), over a demo; ARGS="-k filter"
+	@$(ONE_THREAD) $(BROWSER_VENV)/bin/python -m pytest -c tests/browser/pytest.ini --rootdir . --confcutdir tests/browser tests/browser $(ARGS)
+
+screenshots: setup-browser ## Screenshots of every page over a demo, light, dark and on a phone, into docs/images; ARGS="--url URL"
+	@$(BROWSER_VENV)/bin/python -m tests.browser.screenshots docs/images $(ARGS)
+
 lint: setup ## Check style, types, the direction of imports, the Dockerfile, and the workflows
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -96,7 +109,7 @@ compile: setup ## Compile the pipelines into manifests/pipelines
 	@$(BIN)/cryptosentinel pipelines compile
 
 lock: setup ## Lock requirements/*.in into *.txt with hashes; ARGS=--upgrade takes newer versions
-	@for name in main dev bootstrap drift mlserver checkov $(IMAGE_LOCKS); do \
+	@for name in main dev bootstrap drift mlserver checkov browser $(IMAGE_LOCKS); do \
 	  echo "Locking requirements/$$name.txt"; \
 	  over=$$(ls requirements/$$name.overrides 2>/dev/null); without=$$(ls requirements/$$name.excludes 2>/dev/null); \
 	  $(COMPILE) $(ARGS) $${over:+--overrides $$over} $${without:+--excludes $$without} requirements/$$name.in -o requirements/$$name.txt >/dev/null || exit 1; \

@@ -1,0 +1,77 @@
+"""The real app over a demo's store, its pages as `dashboard/app.py` lists them, and the machine's browser."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+_ANY_PORT = ("serving.http_port", "serving.grpc_port", "serving.explainer_port", "dashboard.port")
+
+
+def browser_path() -> str | None:
+    """The machine's Chromium, or what CHROMIUM names; None where there is none."""
+    named = os.environ.get("CHROMIUM")
+    return named or next((found for name in BROWSERS if (found := shutil.which(name))), None)
+
+
+def pages() -> dict[str, str]:
+    """The title of each page, by its address."""
+    source = (ROOT / "dashboard" / "app.py").read_text(encoding="utf-8")
+    found = re.findall(r'st\.Page\(\s*"[\w/]+\.py",\s*title="([^"]+)"(.*?)\)', source, flags=re.DOTALL)
+    paths = {title: re.search(r'url_path="([\w-]+)"', rest) for title, rest in found}
+    return {match[1] if match else "": title for title, match in paths.items()}
+
+
+@contextmanager
+def running_demo(home: Path, *arguments: str) -> Iterator[dict[str, Any]]:
+    """`cryptosentinel demo` while the block runs; gives its JSON, which names the URLs.
+
+    Args:
+        home: its folder.
+        arguments: of the command.
+    """
+    program = [str(ROOT / ".venv" / "bin" / "python"), "-m", "cryptosentinel.cli"]
+    free = [part for name in _ANY_PORT for part in ("--set", f"{name}=0")]
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("CRYPTOSENTINEL_")}
+    with tempfile.TemporaryFile("w+") as said:
+        process = subprocess.Popen(
+            [*program, "demo", "--json", "--home", str(home), *free, *arguments],
+            cwd=ROOT,
+            env=kept | {"PYTHONUNBUFFERED": "1"},
+            stdout=subprocess.PIPE,
+            stderr=said,
+            text=True,
+        )
+        try:
+            summary = _first_json(process)
+            if summary is None:
+                said.seek(0)
+                raise RuntimeError(f"The demo ended with exit code {process.wait()}:\n{said.read()}")
+            yield summary
+        finally:
+            process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=60)
+            process.kill()
+
+
+def _first_json(process: subprocess.Popen[str]) -> dict[str, Any] | None:
+    """What it prints once everything runs: an object whose last line is a brace; None where it ended before."""
+    lines: list[str] = []
+    assert process.stdout is not None
+    for line in process.stdout:
+        lines.append(line)
+        if line.rstrip() == "}":
+            found: dict[str, Any] = json.loads("".join(lines))
+            return found
+    return None
