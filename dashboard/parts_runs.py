@@ -156,7 +156,7 @@ def log_of_one(runs: list[Run]) -> None:
         st.info(plain(str(error)), icon=":material/info:")
         return
     lines = log.splitlines()
-    st.code("\n".join(lines[-LOG_LINES:]), language=None)
+    st.code("\n".join(lines[-LOG_LINES:]), language=None, wrap_lines=True)  # what scrolls is not reached by keyboard
     st.download_button(
         f"Download all {len(lines):,} lines",
         lambda: log,  # once it is wanted: a file made at each look would be gone at the next

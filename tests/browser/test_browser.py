@@ -34,7 +34,7 @@ def test_a_filter_changes_what_is_shown_and_its_address_shows_it_again(look: Loo
     look.open("forecasts")
     count = look.page.get_by_role("heading", name=COUNT)
     before = count.inner_text()
-    look.page.get_by_label("Outcome").click()
+    look.page.get_by_role("combobox", name="Outcome").click()
     look.page.keyboard.type("incorrect")
     look.page.keyboard.press("Enter")
     look.page.keyboard.press("Escape")
