@@ -10,7 +10,7 @@ import pytest
 from tests.images.containers import RESTRICTED, docker
 
 # `drift` is `pipeline` and the environment of alibi-detect: a node that has the one pulls 0.4 GB for the other.
-MEGABYTES = {"serving": 900, "pipeline": 1300, "dashboard": 700, "drift": 1450}
+MEGABYTES = {"serving": 900, "pipeline": 1300, "dashboard": 700, "drift": 1450, "space": 1900}
 
 
 @pytest.fixture(params=MEGABYTES, scope="module")
@@ -49,9 +49,10 @@ def test_it_says_what_it_is(tag, name):
     assert said["base.name"]
 
 
-def test_its_user_is_a_number_that_is_not_roots(tag):
-    assert inspected(tag, "Config.User") == "10001:10001"
-    assert shell(tag, "id -u; id -g").split() == ["10001", "10001"]
+def test_its_user_is_a_number_that_is_not_roots(tag, name):
+    user = "1000" if name == "space" else "10001"  # a Space runs as that
+    assert inspected(tag, "Config.User") == f"{user}:{user}"
+    assert shell(tag, "id -u; id -g").split() == [user, user]
 
 
 def test_it_holds_no_compiler_and_no_installer_of_ours(tag):
