@@ -74,7 +74,7 @@ chaos: setup ## Break all that can break, and hold the invariants against what i
 test-drift: setup-drift ## Run the tests of alibi-detect's environment
 	@$(ONE_THREAD) CRYPTOSENTINEL_TEST_DRIFT=$(DRIFT_VENV)/bin/python $(BIN)/pytest tests/drift/environment tests/conformance/test_detectors.py $(ARGS)
 
-setup-browser: setup
+setup-browser: setup ## Make .venv-browser, in which the dashboard is tried in a real browser
 	@[ "$$(cat $(BROWSER_VENV)/.state 2>/dev/null)" = "$$($(call state,requirements/browser.txt))" ] || { \
 	  rm -rf $(BROWSER_VENV) && $(BIN)/uv venv --quiet --python $(BIN)/python $(BROWSER_VENV) \
 	  && $(BIN)/uv $(INSTALL) --python $(BROWSER_VENV)/bin/python -r requirements/browser.txt \
