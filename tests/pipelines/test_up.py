@@ -15,7 +15,9 @@ import pytest
 
 from cryptosentinel.bundle import read_manifest
 from cryptosentinel.config import load_settings
+from cryptosentinel.drift import newest_report
 from cryptosentinel.predicting.forecasts import forecast_id
+from cryptosentinel.runs.local import LocalRunner
 from cryptosentinel.workspace import Workspace, open_workspace
 from pipelines.up import is_fresh, on_free_ports
 from tests.pipelines.builders import (
@@ -207,6 +209,17 @@ def test_the_served_bundle_can_be_explained(home: Home, staying: Started) -> Non
     wait_until(explained)
     assert answers[-1].json()["bundle_version"] == 1
     assert {answer.status_code for answer in answers} <= {200, 503}
+
+
+def test_in_a_recording_that_has_ended_what_is_asked_for_runs_all_the_same(home: Home, staying: Started) -> None:
+    runner, before = LocalRunner(home.workspace.root), home.log()
+    asked = [runner.ask(kind, "ana") for kind in ("inference", "drift")]
+    staying.wait_for(" inference (")
+    staying.wait_for(" drift (")
+    answers = [runner.answer(each) for each in asked]
+    assert [answer.state for answer in answers if answer] == ["succeeded", "succeeded"]
+    pd.testing.assert_frame_equal(home.log(), before)  # of one bar one forecast
+    assert newest_report(home.workspace.storage.log, "bitcoin") is not None
 
 
 def test_a_dead_explainer_is_started_again(home: Home, staying: Started) -> None:

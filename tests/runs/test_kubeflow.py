@@ -66,6 +66,10 @@ def test_before_anything_is_scheduled_there_are_no_runs_and_asking_says_what_to_
     assert "`cryptosentinel pipelines schedule` makes it" in runner_of(double).ask("feature", "ana").refused
     scheduled(double, "training")
     assert "no schedule of the feature pipeline" in runner_of(double).ask("feature", "ana").refused
+    for schedule in double.recurring.values():
+        schedule.enabled = False  # as it is while another one takes its place
+    assert "no schedule of the training pipeline" in runner_of(double).ask("training", "ana").refused
+    assert double.runs == {}
 
 
 def test_a_run_that_is_asked_for_is_the_schedules_without_its_leases_and_says_who_asked(double: Double) -> None:
