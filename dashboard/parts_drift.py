@@ -39,6 +39,7 @@ def about_check(drift: Drift, report: DriftReport, now: datetime, zone: Zone) ->
     checked = "" if drift.checked_at is None else f"Checked {zone.told(drift.checked_at, now)}, "
     parts.aside(
         plain(
+            f"The score is the share of features, by importance, that have drifted. "
             f"{checked}rows up to {zone.told(report.data_end, now)}. The baseline: {report.reference_rows:,} rows that "
             f"champion {report.version} was fitted on, from {zone.told(report.reference_start, now)} to "
             f"{zone.told(report.reference_end, now)}. Detector: {report.detector}"

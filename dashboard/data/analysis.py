@@ -36,8 +36,7 @@ RETURN = "return over"
 _LAGS = 288
 # A feature that is known less often than this share of the others' would cost too many rows.
 _OFTEN = 0.25
-# Columns that are read at a time, so that nothing is ever in memory as a whole.
-_AT_A_TIME = 8
+_STRETCH, _STRETCHES = timedelta(days=30), 16
 
 
 @dataclass(frozen=True)
@@ -150,11 +149,7 @@ def _features(workspace: Workspace, days: float | None, names: tuple[str, ...]) 
 def read_correlations(workspace: Workspace, days: float | None, groups: tuple[str, ...]) -> Correlations | None:
     """How the features of some groups move together."""
     names = [feature.name for feature in workspace.spec.features if feature.group in groups]
-    parts = []
-    for first in range(0, len(names), _AT_A_TIME):
-        some = tuple(names[first : first + _AT_A_TIME])
-        parts.append(evenly(_features(workspace, days, some)[list(some)].to_numpy(np.float64), SAMPLE))
-    values = np.hstack(parts) if parts else np.empty((0, 0))
+    values = _sample(workspace, days, tuple(names)) if names else np.empty((0, 0))
     known = np.isfinite(values)
     often = known.sum(axis=0) >= _OFTEN * known.sum(axis=0).max(initial=1)
     values = values[known[:, often].all(axis=1)]
@@ -176,8 +171,26 @@ def strongest(found: Correlations, count: int) -> pd.DataFrame:
     )
 
 
+def _sample(workspace: Workspace, days: float | None, names: tuple[str, ...]) -> Array:
+    """Some features' values: at most `SAMPLE` rows, of at most `_STRETCHES` months, evenly taken; shape (n, names).
+
+    A month at a time: all of it at once would not fit into a small server.
+    """
+    store, asset, spec = workspace.storage.features, workspace.settings.market.asset, workspace.spec
+    times = _features(workspace, days, ())["timestamp"]
+    if times.empty:
+        return np.empty((0, len(names)))
+    edges = pd.date_range(times.iloc[0], times.iloc[-1] + _STRETCH, freq=_STRETCH)
+    starts = evenly(edges[:-1].to_numpy(), _STRETCHES)
+    parts = []
+    for start in pd.DatetimeIndex(starts, tz="UTC").to_pydatetime():
+        rows = store.read_features(asset, spec.hash, start, start + _STRETCH, columns=names)
+        parts.append(evenly(rows[list(names)].to_numpy(np.float64), SAMPLE // len(starts)))
+    return np.concatenate(parts)
+
+
 def evenly(values: Array, count: int) -> Array:
-    """At most `count` of the rows, as far apart everywhere."""
+    """At most `count` of the values or rows, as far apart everywhere."""
     return values if len(values) <= count else values[np.linspace(0, len(values) - 1, count).astype(np.intp)]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from cryptosentinel.drift import DriftReport
+from cryptosentinel.errors import CryptoSentinelError
 from dashboard import parts, parts_runs, shell, text
 from dashboard import parts_drift as own
 from dashboard.charts.base import CONFIG
@@ -24,6 +25,8 @@ def verdict() -> None:
     if home is None:
         st.info(f"No bars yet. The feature pipeline brings them {shell.when('feature')}.")
         return
+    if not BELOW:  # there is something by now
+        st.rerun()
     st.header("Does the market look as it did in training?", anchor=False)
     drift = _drift()
     if drift.report is None:
@@ -127,6 +130,16 @@ def _concept(drift: Drift, home: Home) -> None:
     own.detections(drift.detections, home.clock, shell.zone())
 
 
+def _is_there() -> bool:
+    """Whether anything is to be shown; else the verdict says why, and that once is enough."""
+    try:
+        return shell.home() is not None
+    except CryptoSentinelError:
+        return False
+
+
+BELOW = _is_there()
 verdict()
-actions()
-details()
+if BELOW:
+    actions()
+    details()

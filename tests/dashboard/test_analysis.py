@@ -208,6 +208,22 @@ def test_correlations_are_of_the_groups_that_were_chosen(workspace: Workspace) -
     assert data.read_correlations(workspace, None, ()) is None
 
 
+def test_of_many_rows_as_many_are_taken_from_each_stretch(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stretch = pd.Timedelta("9h")
+    rows = workspace.storage.features.read_features("bitcoin", workspace.spec.hash, columns=["range"])
+    expected = [rows["range"][(rows["timestamp"] - rows["timestamp"].iloc[0]) // stretch == place] for place in (0, 4)]
+    monkeypatch.setattr(data, "_STRETCH", stretch.to_pytimedelta())
+    monkeypatch.setattr(data, "_STRETCHES", 2)  # of the five that there are: the first and the last
+    monkeypatch.setattr(data, "SAMPLE", 20)
+    taken = data._sample(workspace, None, ("range",))[:, 0]
+    assert len(taken) == 20
+    assert set(taken[:10]) <= set(expected[0])
+    assert set(taken[10:]) <= set(expected[1])
+    assert taken[9] == expected[0].iloc[-1]
+
+
 def test_the_strongest_pairs_are_those_that_move_together_either_way() -> None:
     matrix = np.array([[1, 0.2, -0.9], [0.2, 1, 0.5], [-0.9, 0.5, 1]])
     top = data.strongest(data.Correlations(["a", "b", "c"], matrix, 10), 2)
@@ -323,13 +339,13 @@ def test_regimes_are_told_by_name_and_sign_and_cover_where_they_lead(workspace: 
 
 @pytest.fixture
 def show(monkeypatch: pytest.MonkeyPatch) -> Callable[..., AppTest]:
-    def run(settings: Settings, **query: str) -> AppTest:
+    def run(settings: Settings, *, fine: bool = True, **query: str) -> AppTest:
         monkeypatch.setattr(sys, "argv", [str(PAGE), "--settings", settings.public_json()])
         page = AppTest.from_file(str(PAGE), default_timeout=60)
         page.query_params.update(query)
         page.run()
         assert not page.exception
-        assert not page.error
+        assert bool(page.error) != fine
         return page
 
     st.cache_data.clear()
@@ -360,3 +376,10 @@ def test_a_market_without_bars_says_what_is_coming(show: Callable[..., AppTest],
     page = show(settings_for(tmp_path))
     assert page.info[0].value.startswith("No bars yet. The feature pipeline brings them at ")
     assert not page.tabs
+
+
+def test_a_store_that_is_away_is_explained(show: Callable[..., AppTest], tmp_path: Path) -> None:
+    workspace = with_bars(settings_for(tmp_path), NOW, hours=1)
+    (Path(workspace.storage.uri) / "store.json").write_text("not a marker")
+    page = show(workspace.settings, fine=False)
+    assert page.error[0].value.startswith("The store cannot be read right now")

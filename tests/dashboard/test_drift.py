@@ -158,13 +158,13 @@ def test_the_history_marks_drift_by_shape_and_each_change_of_the_champion() -> N
 
 @pytest.fixture
 def show(monkeypatch: pytest.MonkeyPatch) -> Callable[..., AppTest]:
-    def run(settings: Settings, **query: str) -> AppTest:
+    def run(settings: Settings, *, fine: bool = True, **query: str) -> AppTest:
         monkeypatch.setattr(sys, "argv", [str(PAGE), "--settings", settings.public_json()])
         page = AppTest.from_file(str(PAGE), default_timeout=60)
         page.query_params.update(query)
         page.run()
         assert not page.exception
-        assert not page.error
+        assert bool(page.error) != fine
         return page
 
     st.cache_data.clear()
@@ -239,3 +239,20 @@ def test_without_a_check_the_page_says_when_one_comes(show: Callable[..., AppTes
 
 def test_a_market_without_bars_says_what_is_coming(show: Callable[..., AppTest], tmp_path: Path) -> None:
     assert show(settings_for(tmp_path)).info[0].value.startswith("No bars yet. The feature pipeline brings them at ")
+
+
+def test_a_store_that_is_away_is_explained_once_and_the_page_comes_back(
+    show: Callable[..., AppTest], workspace: Workspace
+) -> None:
+    keep(workspace, END)
+    marker = Path(workspace.storage.uri) / "store.json"
+    before = marker.read_text()
+    marker.write_text("not a marker")
+    page = show(workspace.settings, fine=False)
+    (error,) = page.error
+    assert error.value.startswith("The store cannot be read right now")
+    assert not page.button
+    marker.write_text(before)
+    page.run()
+    assert not page.error
+    assert len(page.button) == 2
