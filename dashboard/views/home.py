@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 import streamlit as st
 
-from cryptosentinel.predicting import measure
-from dashboard import parts, parts_now, parts_record, shell, text
+from dashboard import parts, parts_home, parts_now, parts_record, shell, text
 from dashboard.charts.base import CONFIG
-from dashboard.charts.price import error_chart, price_chart
-from dashboard.data.home import Home, forecast_table, settled, since
+from dashboard.data.home import Home, forecast_table
+from dashboard.parts_home import Drawn
 
 HOURS = {3: "3h", 6: "6h", 12: "12h", 24: "24h", 72: "3d", 168: "7d"}
 TABLE_ROWS = 36
@@ -29,9 +26,9 @@ def live() -> None:
         _price(home)
         parts_now.forecast(home)
     parts.models(home, shell.zone())
-    hours = _chart(home)
+    drawn = _chart(home)
     if len(home.forecasts):
-        _past(home, hours)
+        _past(home, drawn)
 
 
 def _price(home: Home) -> None:
@@ -44,7 +41,7 @@ def _price(home: Home) -> None:
     )
 
 
-def _chart(home: Home) -> int:
+def _chart(home: Home) -> Drawn:
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
         st.header("Price and forecast", anchor=False, width="content")
         hours = st.segmented_control(
@@ -57,26 +54,23 @@ def _chart(home: Home) -> int:
             bind="query-params",
             label_visibility="collapsed",
         )
-    currency = shell.market().settings.market.currency
-    figure = price_chart(home.bars, home.forecasts, home.interval, hours, currency, shell.zone(), expired=home.expired)
-    st.plotly_chart(figure, key="price", config=CONFIG, alt="Candlesticks of the price, and the forecast")
-    return hours
+    drawn = parts_home.drawn(home, hours)
+    st.plotly_chart(drawn.price, key="price", config=CONFIG, alt="Candlesticks of the price, and the forecast")
+    return drawn
 
 
-def _past(home: Home, hours: int) -> None:
+def _past(home: Home, drawn: Drawn) -> None:
     left, right = st.columns([3, 2], gap="medium")
     with left:
         st.header("Actual price against forecast", anchor=False)
-        recent = settled(since(home.forecasts, "target_at", home.quote.at - timedelta(hours=hours)))
-        if recent.empty:
+        if drawn.errors is None:
             parts.aside("No forecast for these hours has been settled yet.")
         else:
-            figure = error_chart(recent, home.interval, shell.zone())
-            st.plotly_chart(figure, key="errors", config=CONFIG, alt="Errors of past forecasts and their bands")
+            st.plotly_chart(drawn.errors, key="errors", config=CONFIG, alt="Errors of past forecasts and their bands")
     with right:
         # What is read is that of `RECORD_WINDOW`; a young market has less.
         st.header(f"Record of the last {text.duration(home.now - home.forecasts['made_at'].iloc[0])}", anchor=False)
-        parts_record.record(measure(home.forecasts), home.limits.flat_move)
+        parts_record.record(drawn.record, home.limits.flat_move)
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
         st.header("Latest forecasts", anchor=False, width="content")
         st.page_link("views/forecasts.py", label="All forecasts", icon=":material/arrow_forward:")

@@ -10,10 +10,12 @@ import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import plotly.graph_objects as go
 import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
+import dashboard.parts_home
 import dashboard.shell
 from cryptosentinel.alerting import mute
 from cryptosentinel.config import Settings
@@ -87,6 +89,15 @@ def test_a_market_with_forecasts_shows_them_all(show, settings: Settings) -> Non
     assert "No open alerts" in said(page)
     assert not page.warning
     assert not page.error
+
+
+def test_what_one_viewer_is_shown_is_not_drawn_again_for_another(show, settings: Settings, monkeypatch) -> None:
+    with_bars(settings, now(), hours=2)
+    drawn = []
+    monkeypatch.setattr(dashboard.parts_home, "price_chart", lambda *shown, **_: drawn.append(shown[3]) or go.Figure())
+    for _ in range(2):
+        assert len(show().get("plotly_chart")) == 1
+    assert drawn == [6]
 
 
 def test_charts_stay_as_they_are_while_there_is_nothing_new(show, settings: Settings) -> None:
