@@ -8,7 +8,7 @@ from datetime import datetime
 
 import streamlit as st
 
-from cryptosentinel.errors import CryptoSentinelError
+from cryptosentinel.errors import CryptoSentinelError, KubeflowError
 from cryptosentinel.runs import Asked, Kind, Run, Runner, State, Step, runner
 from dashboard import parts, shell, text
 from dashboard.data.pipelines import NAMES, Recent, progress, read_recent, steps_of, utc_now, who
@@ -77,9 +77,12 @@ def asking(
     def part() -> None:
         newest = recent().newest(kind)
         above(newest)
-        _button(kind, label, explained, busy=live)
-        below(newest)
-        _follow(kind, newest)
+        try:
+            _button(kind, label, explained, busy=live)
+            below(newest)
+            _follow(kind, newest)
+        except KubeflowError as error:
+            st.warning(plain(str(error)), icon=":material/cloud_off:")
         if _is_live(kind) != live:
             shell.look_again()
             st.rerun()
@@ -223,7 +226,10 @@ def _answer(asked: Asked) -> Run | None:
 def _is_live(kind: Kind) -> bool:
     asked: Asked | None = st.session_state.get(_key(kind))
     if asked is not None and not asked.refused:
-        run = _answer(asked)
+        try:
+            run = _answer(asked)
+        except KubeflowError:  # told below the button; it is looked at again as what does not live is
+            return False
         return run is None or run.under_way
     newest = recent().newest(kind)
     return newest is not None and newest.under_way

@@ -27,6 +27,9 @@ from dashboard.data.pipelines import (
 from dashboard.zone import Zone
 from tests.builders import make_random_bars
 from tests.dashboard.builders import settings_for
+from tests.kubeflow.double import Double
+from tests.kubeflow.server import serving
+from tests.runs.builders import scheduled
 
 PAGE = Path(__file__).resolve().parents[2] / "dashboard" / "views" / "pipelines.py"
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
@@ -219,6 +222,22 @@ def test_a_kubeflow_that_is_away_is_a_sentence_and_the_rest_of_the_page_is_there
     assert "cannot be reached" in said(page)
     assert not page.error
     assert [header.value for header in page.header] == ["Pipelines", "History", "Settings in force"]
+
+
+def test_on_kubeflow_a_button_starts_a_run_and_the_page_stands_when_it_goes_away(show, workspace: Workspace) -> None:
+    with serving(Double(now=datetime.now(UTC))) as double:
+        scheduled(double, "training")
+        kubeflow = workspace.settings.kubeflow.model_copy(update={"url": double.url})
+        page = show(workspace.settings.model_copy(update={"kubeflow": kubeflow}), act=True)
+        assert "with each training" in str(disabled(page)["drift"])
+        page.button(key="run-training").click().run()
+        (run,) = double.runs.values()
+        assert run.description == "Asked for by local."
+        assert set(disabled(page)) == {"drift", "training"}
+    page.run()
+    assert "cannot be reached" in said(page)
+    assert not page.error
+    assert [header.value for header in page.header][-1] == "Settings in force"
 
 
 def test_a_recording_promises_no_next_run(show, tmp_path: Path) -> None:
