@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -15,6 +16,8 @@ from dashboard.zone import Zone
 _MARKERS = {"succeeded": ("circle", UP), "failed": ("x", DOWN), "stopped": ("square-open", QUIET)}
 # Pixels: of a row, and of its title above it.
 _ROW, _BETWEEN = 120, 40
+# Of a few runs the axis would else tell milliseconds.
+_LEAST_SHOWN = timedelta(minutes=10)
 
 
 def duration_chart(runs: pd.DataFrame, names: Mapping[str, str], zone: Zone) -> go.Figure:
@@ -61,6 +64,9 @@ def duration_chart(runs: pd.DataFrame, names: Mapping[str, str], zone: Zone) -> 
     )
     figure.update_annotations(x=0, xanchor="left", font={"size": 13})
     figure.update_xaxes(showgrid=False)
+    if here["timestamp"].iloc[-1] - here["timestamp"].iloc[0] < _LEAST_SHOWN:
+        first, last = naive(here["timestamp"].iloc[[0, -1]])
+        figure.update_xaxes(range=[first - _LEAST_SHOWN, last + _LEAST_SHOWN])
     figure.update_xaxes(title=label, row=len(kinds), col=1)
     figure.update_yaxes(side="right", rangemode="tozero", ticksuffix=" s", automargin=True, nticks=4)
     return figure

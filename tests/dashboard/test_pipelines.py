@@ -92,6 +92,14 @@ def test_durations_have_a_row_a_pipeline_and_a_shape_an_outcome() -> None:
     assert figure.layout.xaxis3.title.text == "GMT+5"
 
 
+def test_the_axis_of_a_single_run_is_in_minutes() -> None:
+    assert duration_chart(duration_table(RUNS), NAMES, Zone()).layout.xaxis.range is not None  # six minutes of them
+    lone = duration_chart(duration_table(RUNS[2:3]), NAMES, Zone()).layout.xaxis.range
+    assert lone[1] - lone[0] == timedelta(minutes=20)
+    hour = [ran("feature", 0), ran("feature", 60)]
+    assert duration_chart(duration_table(hour), NAMES, Zone()).layout.xaxis.range is None
+
+
 def test_settings_in_force_hide_secrets_and_say_what_was_changed(tmp_path: Path) -> None:
     settings = settings_for(tmp_path)
     changed = settings.model_copy(
