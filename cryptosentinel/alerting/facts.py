@@ -119,7 +119,7 @@ def gather_facts(
     row = store.read_features(asset, spec.hash, newest, newest + bar, columns=["volatility_20"])
     featurized = store.last_timestamp(asset, spec.hash)
     log = _recent_forecasts(storage, settings, now)
-    trained = [model.registered_at for model in storage.registry.versions()]
+    trained = storage.registry.newest()
     return Facts(
         price=price,
         # Without a bar from a day ago the change over 24 hours is not known, rather than that of a shorter time.
@@ -136,7 +136,7 @@ def gather_facts(
         feature_lag_s=(newest - featurized).total_seconds() if featurized is not None else nan,
         forecast_age_s=(now - log["made_at"].max()).total_seconds() if len(log) else nan,
         no_forecast=no_forecast,
-        training_age_s=(now - max(trained)).total_seconds() if trained else nan,
+        training_age_s=(now - trained.registered_at).total_seconds() if trained else nan,
         model_age_days=model_age_days,
         **machinery,
         store_lag_s=_store_lag_s(storage, now),

@@ -157,9 +157,9 @@ class Registry:
         """See `ModelRegistry.champion`."""
         return self.champion_now
 
-    def versions(self) -> list[RegisteredModel]:
-        """See `ModelRegistry.versions`."""
-        return self.known
+    def newest(self) -> RegisteredModel:
+        """See `ModelRegistry.newest`."""
+        return self.known[-1]
 
 
 @dataclass
