@@ -34,7 +34,8 @@ MEMORIES = (
         "width of a forecast worth something.",
     ),
 )
-_MOST_FEATURES = 4
+NONE = "none"
+_CHOICES = {"first": "rsi_14", "second": "realised_volatility_36", "third": NONE}
 
 
 def say(sentence: str) -> None:
@@ -62,19 +63,23 @@ def price_cards(price: Price) -> None:
 
 
 def choose_features(features: Sequence[Feature]) -> tuple[str, ...]:
-    """Which features are drawn; they are listed by group."""
+    """Which features are drawn, each once; they are listed by group."""
     groups = {feature.name: name(feature.group) for feature in features}
-    chosen = st.multiselect(
-        f"Features, up to {_MOST_FEATURES}",
-        list(groups),
-        default=[each for each in ("rsi_14", "realised_volatility_36") if each in groups],
-        format_func=lambda each: f"{groups[each]}: {each}",
-        max_selections=_MOST_FEATURES,
-        key="features",
-        bind="query-params",
-        help="Type to search by group or name.",
-    )
-    return tuple(chosen)
+    chosen = []
+    for column, (key, first) in zip(st.columns(len(_CHOICES), gap="small"), _CHOICES.items(), strict=True):
+        with column:
+            chosen.append(
+                st.selectbox(
+                    f"{name(key)} feature",
+                    list(groups) if key == "first" else [NONE, *groups],
+                    index=list(groups).index(first) if key == "first" else [NONE, *groups].index(first),
+                    format_func=lambda each: f"{groups[each]}: {each}" if each in groups else each,
+                    key=key,
+                    bind="query-params",
+                    help="Type to search by group or name.",
+                )
+            )
+    return tuple(dict.fromkeys(each for each in chosen if each in groups))
 
 
 def explain_features(features: Sequence[Feature], chosen: Sequence[str]) -> None:

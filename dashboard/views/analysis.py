@@ -65,10 +65,10 @@ def _price(days: int | None) -> None:
 
 def _features(days: int | None) -> None:
     chosen = own.choose_features(shell.market().spec.features)
-    lines = shell.read(data.read_lines, days, chosen, of=["features"]) if chosen else {}
+    lines = shell.read(data.read_lines, days, chosen, of=["features"])
     if lines:
         _chart(charts.lines_figure(lines, shell.zone()), "lines", f"Over time: {', '.join(lines)}")
-    elif chosen:
+    else:
         own.say("No value of these is known in this time: a feature counts once it has bars enough behind it.")
     own.explain_features(shell.market().spec.features, chosen)
 

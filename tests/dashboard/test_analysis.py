@@ -366,8 +366,8 @@ def test_each_tab_shows_its_own_and_nothing_else(show: Callable[..., AppTest], w
 
 
 def test_what_is_looked_at_can_be_linked(show: Callable[..., AppTest], workspace: Workspace) -> None:
-    page = show(workspace.settings, range="1 day", show="Features", features="Momentum: roc_10")
-    assert page.multiselect(key="features").value == ["roc_10"]
+    page = show(workspace.settings, range="1 day", show="Features", first="Momentum: roc_10", second="none")
+    assert [page.selectbox(key=key).value for key in ("first", "second", "third")] == ["roc_10", "none", "none"]
     assert any("Relative change over 10 bars" in each.value for each in page.markdown)
     assert sum("roc\\_10" in each.value for each in page.markdown) == 1
 
