@@ -33,6 +33,7 @@ def asked_for(rows_of: History, asked: Chosen) -> datetime:
     """When the forecast that is open was made: the one that the link names, else the newest whose price is known."""
     try:
         made_at = datetime.fromisoformat(st.query_params.get(OPEN, ""))
+        pd.Timestamp(made_at).as_unit("ns")  # no store knows of other times
         return made_at.replace(tzinfo=made_at.tzinfo or UTC)
     except ValueError:
         rows = rows_of.rows.iloc[np.sort(asked.positions)]
