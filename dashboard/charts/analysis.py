@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from dashboard.charts.base import DOWN, FORECAST, QUIET, UP, naive, new_figure, number_format, shifted
+from dashboard.charts.base import DOWN, FORECAST, QUIET, UP, in_utc, naive, new_figure, number_format, shifted
 from dashboard.data.analysis import Correlations, Price, Regimes
 from dashboard.data.statistics import Distribution, Memory, normal_density
 from dashboard.text import UNKNOWN, name
@@ -95,7 +96,8 @@ def lines_figure(lines: Mapping[str, pd.Series], zone: Zone = UTC_ZONE) -> go.Fi
             name=feature,
             line={"color": UP, "width": 1.3},
             connectgaps=False,
-            hovertemplate="%{y:.5~g}",
+            **in_utc(line.index.to_series(), offset),
+            hovertemplate="%{y:.5~g} %{text}",
             row=row,
             col=1,
         )
@@ -213,7 +215,10 @@ def volatility_figure(found: pd.Series, smooth: int, zone: Zone = UTC_ZONE) -> g
         (found, "each stretch", {"color": QUIET, "width": 1}),
         (slow, f"the last {smooth}", {"color": UP, "width": 2.5}),
     ):
-        figure.add_scatter(x=times, y=series, mode="lines", name=title, line=line, hovertemplate="%{y:.0f}%")
+        utc = in_utc(found.index.to_series(), offset if series is found else timedelta(0))
+        figure.add_scatter(
+            x=times, y=series, mode="lines", name=title, line=line, **utc, hovertemplate="%{y:.0f}% %{text}"
+        )
     whole = float(np.sqrt((found**2).mean()))
     figure.add_hline(y=whole, line={"color": FORECAST, "width": 1, "dash": "dot"})
     figure.update_yaxes(ticksuffix="%", tickformat=",.0f", rangemode="tozero", title="a year")
@@ -312,7 +317,8 @@ def regime_figure(found: Regimes, currency: str, zone: Zone = UTC_ZONE) -> go.Fi
         mode="lines",
         name="price",
         line={"color": QUIET, "width": 2},
-        hovertemplate=f"%{{y:{number_format(high)}}}",
+        **in_utc(closes["timestamp"], offset),
+        hovertemplate=f"%{{y:{number_format(high)}}} %{{text}}",
     )
     figure.update_layout(
         yaxis={"domain": [0.36, 1], "title": currency.upper(), "range": [low - margin, high + margin]},

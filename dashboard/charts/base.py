@@ -105,6 +105,11 @@ def naive(times: pd.Series) -> list[datetime]:
     return [time.to_pydatetime() for time in times.dt.tz_convert("UTC").dt.tz_localize(None)]
 
 
+def in_utc(times: pd.Series, offset: timedelta) -> dict[str, object]:
+    """What makes `%{text}` of a trace tell the times in UTC too; nothing where those are shown anyway."""
+    return {"text": times.dt.strftime("%d %b %H:%M UTC").tolist() if offset else [""] * len(times)}
+
+
 def naive_time(time: pd.Timestamp) -> datetime:
     """One time, as `naive`."""
     return naive(pd.Series([time]))[0]

@@ -10,7 +10,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from cryptosentinel.drift import DriftReport, Histogram, in_words
-from dashboard.charts.base import DOWN, FORECAST, QUIET, UP, naive, new_figure
+from dashboard.charts.base import DOWN, FORECAST, QUIET, UP, in_utc, naive, new_figure
 from dashboard.data.drift import champions
 from dashboard.zone import UTC_ZONE, Zone
 
@@ -151,7 +151,8 @@ def history_figure(history: pd.DataFrame, zone: Zone = UTC_ZONE) -> go.Figure:
             mode="markers",
             marker={"symbol": symbol, "color": colour, "size": 9 if drifted else 6 if len(history) < _MANY else 3},
             name=words,
-            hovertemplate="%{y:.0f}%, champion %{customdata}",
+            **in_utc(history.loc[rows, "data_end"], offset),
+            hovertemplate="%{y:.0f}%, champion %{customdata} %{text}",
         )
     figure.add_scatter(
         x=naive(times),

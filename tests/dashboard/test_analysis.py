@@ -334,6 +334,15 @@ def test_regimes_are_told_by_name_and_sign_and_cover_where_they_lead(workspace: 
     assert {x for x in behind.x if x is not None} == {edges[0], edges[10]}
 
 
+def test_hovering_tells_utc_where_times_are_in_another_zone(workspace: Workspace) -> None:
+    lines, volatility = data.read_lines(workspace, 1, ("roc_10",)), data.read_volatility(workspace, None)
+    for zone, told in ((Zone.of("GMT+5", None), "08 Jan 11:55 UTC"), (Zone(), "")):
+        assert charts.lines_figure(lines, zone).data[0].text[-1] == told
+        figure = charts.volatility_figure(volatility, 20, zone)
+        assert figure.data[0].text[-1] == (told and "08 Jan 11:00 UTC")
+        assert "%{text}" in figure.data[0].hovertemplate
+
+
 # The page
 
 

@@ -145,6 +145,7 @@ def test_the_history_marks_drift_by_shape_and_each_change_of_the_champion() -> N
     )
     figure = charts.history_figure(history, Zone.of("GMT+5", None))
     assert list(trace(figure, "drift").y) == [50]
+    assert list(trace(figure, "drift").text) == ["08 Jan 13:00 UTC"]
     assert trace(figure, "drift").marker.symbol != trace(figure, "no drift").marker.symbol
     changed = trace(figure, "another champion")
     assert list(changed.customdata) == [2]
