@@ -177,7 +177,8 @@ def history_figure(history: pd.DataFrame, zone: Zone = UTC_ZONE) -> go.Figure:
         for time, version in zip(naive(changes["data_end"] + offset), changes["bundle_version"], strict=True):
             figure.add_vline(x=time, line={"color": FORECAST, "width": 1, "dash": "dot"})
             figure.add_annotation(x=time, y=1, yref="paper", text=f"version {version}", showarrow=False, xanchor="left")
-    top = 105 * max(history["score"].max(), history["threshold"].max(), 0.2)
-    figure.update_yaxes(ticksuffix="%", tickformat="~g", range=[0, top], title="of features, by importance")
+    # Room for the names of versions above the threshold, and for whole marks at 0.
+    top = 130 * max(history["score"].max(), history["threshold"].max(), 0.2)
+    figure.update_yaxes(ticksuffix="%", tickformat="~g", range=[-0.03 * top, top], title="of features, by importance")
     figure.update_xaxes(hoverformat=f"%d %b %Y %H:%M {label}")
     return figure

@@ -83,7 +83,7 @@ class Regimes:
     """In which regime the market was, by the forecasts.
 
     Attributes:
-        closes: `timestamp` and `close`, thinned, over the time of the forecasts.
+        closes: `close` and, as `timestamp`, when it was, thinned, over the time of the forecasts.
         starts: of the stretches that the time is cut into, each `step` long.
         shares: of each regime (`REGIME_WORDS`) in each stretch's forecasts, shape (regimes, stretches); NaN where a
             stretch has none.
@@ -250,6 +250,7 @@ def read_regimes(workspace: Workspace, days: float | None) -> Regimes | None:
     shares = np.divide(counts, total, out=np.full_like(counts, np.nan), where=total > 0)
     store, asset = workspace.storage.features, workspace.settings.market.asset
     bars = store.read_bars(asset, first - delta, last)
+    bars = bars.assign(timestamp=bars["timestamp"] + delta)
     return Regimes(
         closes=bars.iloc[thin(bars["timestamp"], bars["close"], POINTS)][["timestamp", "close"]],
         starts=pd.DatetimeIndex([first]).repeat(len(total)) + np.arange(len(total)) * step,

@@ -262,7 +262,8 @@ def test_regimes_are_those_of_the_forecasts(tmp_path: Path) -> None:
     assert dict(table["Of the time"]) == {"downtrend": 12.5, "uptrend": 75, "unknown": 12.5}
     assert table.loc["downtrend", "Typical stay"] == timedelta(minutes=50)
     assert table.loc["uptrend", "Typical stay"] == timedelta(minutes=50)  # of 40, 10 and 10 forecasts
-    assert list(found.closes["timestamp"].iloc[[0]]) == [log["made_at"].iloc[0] - timedelta(minutes=5)]
+    assert found.closes["timestamp"].iloc[0] == log["made_at"].iloc[0]
+    assert list(found.closes["close"].iloc[:40]) == pytest.approx(list(log["price"]))
 
 
 # Figures
