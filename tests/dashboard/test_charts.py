@@ -154,7 +154,9 @@ def test_times_are_those_of_the_zone_and_hovering_tells_utc(home: Home) -> None:
         moved = [x - y for x, y in zip(trace(here, name).x, trace(utc, name).x, strict=True) if x is not None]
         assert set(moved) == {timedelta(hours=5)}
     assert here.layout.xaxis.title.text == "GMT+5"
-    errors = charts.error_chart(settled(home.forecasts), FIVE, zone)
-    assert {row[2] for row in trace(errors, "correct").customdata} <= {
-        f" ({at:%H:%M} UTC)" for at in home.forecasts["target_at"]
-    }
+    known = settled(home.forecasts)
+    errors = charts.error_chart(known, FIVE, zone)
+    assert list(trace(errors, "correct").text) == [
+        f"{row.actual_price:,.2f}, forecast {row.predicted_price:,.2f} ({row.target_at:%H:%M} UTC)"
+        for row in known[known["outcome"] == "correct"].itertuples()
+    ]
