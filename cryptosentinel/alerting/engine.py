@@ -30,8 +30,10 @@ def next_alerts(
     Returns:
         Rows to write, with the columns of `storage.schemas.ALERTS`.
     """
-    changed = []
+    changed, open_kinds = [], set(stored.loc[stored["resolved_at"].isna(), "kind"])
     for reading in readings:
+        if not reading.alarming and reading.kind not in open_kinds:
+            continue
         same = stored[stored["kind"] == reading.kind]
         is_open = same["resolved_at"].isna()
         if not is_open.any():
