@@ -44,7 +44,7 @@ def next_alerts(
             changed.append(same[is_open].assign(resolved_at=pd.Timestamp(now).as_unit("ms")))
         elif reading.severity == CRITICAL and (milder := same[is_open & (same["severity"] != CRITICAL)]).size:
             changed.append(milder.assign(severity=CRITICAL, value=reading.value, message=reading.message))
-    return pd.concat(changed, ignore_index=True) if changed else of_records([], ALERTS)
+    return pd.concat(changed, ignore_index=True) if changed else stored.iloc[:0]
 
 
 def _cooling(last: pd.Series | None, reading: Reading, settings: AlertSettings, now: datetime) -> bool:
