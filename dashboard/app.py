@@ -13,8 +13,11 @@ from dashboard import shell
 
 st.set_page_config("CryptoSentinel", page_icon=str(Path(__file__).with_name("icon.svg")), layout="wide")
 PAGES = {
-    "Market": [
+    "": [
         st.Page("views/home.py", title="Home", icon=":material/home:", default=True),
+        st.Page("views/about.py", title="About", icon=":material/info:", url_path="about"),
+    ],
+    "Market": [
         st.Page("views/forecasts.py", title="Forecasts", icon=":material/query_stats:", url_path="forecasts"),
         st.Page("views/analysis.py", title="Data analysis", icon=":material/monitoring:", url_path="analysis"),
     ],
@@ -26,9 +29,6 @@ PAGES = {
         st.Page("views/pipelines.py", title="Pipelines", icon=":material/conveyor_belt:", url_path="pipelines"),
         st.Page("views/alerts.py", title="Alerts", icon=":material/notifications:", url_path="alerts"),
     ],
-    "": [
-        st.Page("views/about.py", title="About", icon=":material/info:", url_path="about"),
-    ],
 }
 page = st.navigation(PAGES, position="top")  # a chart wants the whole width
 
@@ -37,7 +37,7 @@ page = st.navigation(PAGES, position="top")  # a chart wants the whole width
 @shell.explained
 def header() -> None:
     """On every page."""
-    shell.header()
+    shell.header("" if page.url_path == "" else page.title)
 
 
 with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):

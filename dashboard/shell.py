@@ -153,8 +153,8 @@ def when(pipeline: str) -> str:
     return f"at {zone().told(next_run(workspace.settings.schedules, pipeline, now), now)}"
 
 
-def header() -> None:
-    """The market's name, and how real it is."""
+def header(page: str) -> None:
+    """The market's name, the page's where it has one, and how real the market is."""
     try:
         workspace = market()
     except CryptoSentinelError:  # what is wrong is said once, by the page
@@ -162,7 +162,8 @@ def header() -> None:
         return
     asset, currency = workspace.settings.market.asset, workspace.settings.market.currency
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        st.title(f"{plain(name(asset))} in {plain(currency.upper())}", anchor=False, width="content")
+        shown = f" :gray[{page}]" if page else ""
+        st.title(f"{plain(name(asset))} in {plain(currency.upper())}{shown}", anchor=False, width="content")
         if workspace.source.simulated:
             st.badge("SIMULATED market", icon=":material/science:", color="orange", help="Its prices are invented.")
         if is_recorded(workspace):

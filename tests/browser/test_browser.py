@@ -62,7 +62,7 @@ def test_the_keyboard_reaches_the_navigation_and_what_the_page_offers(look: Look
     for _ in range(60):
         look.page.keyboard.press("Tab")
         told += look.page.evaluate("(at => ` ${at?.innerText} ${at?.ariaLabel}`)(document.activeElement)")
-    for wanted in ("About", "Market", "Model", "Operations", "24h"):
+    for wanted in ("Home", "About", "Market", "Model", "Operations", "24h"):
         assert wanted in told, f"{wanted} is not reached by Tab: {told}"
 
 
