@@ -49,7 +49,7 @@ tag = $(strip $(REGISTRY))/$$image:$(strip $(TAG))
 run: setup ## Run everything on this machine: bars, features, training, predictor, dashboard
 	@$(BIN)/cryptosentinel up $(ARGS) || [ $$? = 130 ] # Ctrl-C is how it ends
 
-demo: setup ## Show a simulated market with a week of history in about a minute; ARGS="--days 2" takes less
+demo: setup ## Show a simulated market with a week of history, in about two minutes; ARGS="--days 2" takes less
 	@$(BIN)/cryptosentinel demo $(ARGS) || [ $$? = 130 ] # Ctrl-C is how it ends
 
 doctor: setup ## Say what is missing on this machine, and how to mend it
