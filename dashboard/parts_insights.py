@@ -22,6 +22,7 @@ from dashboard import explaining, parts, shell, text
 from dashboard.charts import insights as charts
 from dashboard.charts.base import CONFIG
 from dashboard.data import insights as data
+from dashboard.data import versions
 from dashboard.data.insights import Record, Registry, Version
 from dashboard.explaining import Explained, NotExplainedError, Unexplained
 from dashboard.text import plain
@@ -34,7 +35,7 @@ _LIME = {"blend": "Price by the blend, in basis points", "p_up": "Probability of
 def headline(version: Version, registry: Registry) -> None:
     """A version's figures on rows that none of its models was fitted on."""
     serves = version.model.version == registry.champion
-    word = data.verdict(version.model)[0]
+    word = versions.verdict(version.model)[0]
     trained = version.trained
     with st.container(horizontal=True, gap="small"):
         parts.card("Verdict", word, "serves now" if serves else "does not serve")
@@ -57,7 +58,7 @@ def headline(version: Version, registry: Registry) -> None:
             explained="Of the rises and falls called. Always saying the more frequent one would have been right in "
             f"{text.share(direction.get('base_rate'))}.",
         )
-        for level, held in data.held_out(version).items():
+        for level, held in versions.held_out(version).items():
             parts.card(
                 f"In the {level}% band",
                 f"{held.value:.1%}",
@@ -187,7 +188,7 @@ def _of(subject: Subject, targets: Mapping[str, Mapping[str, float]]) -> Mapping
 
 def league(version: Version) -> None:
     """The candidates and baselines, best first."""
-    table = data.league(version)
+    table = versions.league(version)
     if table.empty:
         parts.aside("Nothing was measured of this version.")
         return
@@ -221,7 +222,7 @@ def record(found: Record, version: Version) -> None:
             st.plotly_chart(figure, key="calibration", config=CONFIG, alt="How often the price rose, by what was said")
     with right:
         st.markdown("**Intervals**")
-        figure = charts.coverage_chart(found.covered, data.held_out(version))
+        figure = charts.coverage_chart(found.covered, versions.held_out(version))
         st.plotly_chart(figure, key="coverage", config=CONFIG, alt="How often prices were within their intervals")
     independent = max((each.independent for each in found.covered.values()), default=0)
     parts.aside(
@@ -236,7 +237,7 @@ def gate_history(registry: Registry, zone: Zone) -> None:
     time = st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm", timezone=zone.name)
     number = st.column_config.NumberColumn
     st.dataframe(
-        data.gate_history(registry),
+        versions.gate_history(registry),
         hide_index=True,
         placeholder="",
         height="auto" if len(registry.versions) < 10 else 380,
@@ -260,7 +261,7 @@ def compared(left: Version, right: Version) -> None:
     columns = [f"Version {version.model.version}" for version in (left, right)]
     st.markdown("**Figures**")
     st.dataframe(
-        data.side_by_side(data.figures(left), data.figures(right), columns),
+        versions.side_by_side(versions.figures(left), versions.figures(right), columns),
         hide_index=True,
         height="content",
         # On a telephone both are seen; where there is room, all grow alike.
@@ -276,13 +277,13 @@ def compared(left: Version, right: Version) -> None:
         "gate holds both against each other on the same rows, and its verdict says what came of it."
     )
     st.markdown("**Settings and libraries that differ**")
-    differing = data.settings_that_differ(left, right)
+    differing = versions.settings_that_differ(left, right)
     if differing:
         table = pd.DataFrame([(label, *pair) for label, pair in differing.items()], columns=["", *columns])
         st.dataframe(table, hide_index=True, height="content", alt="Settings that are not the same in both")
     else:
         parts.aside("None." if left.manifest and right.manifest else "Not known: a bundle is not there any more.")
-    gone, new = data.features_that_differ(right, left)
+    gone, new = versions.features_that_differ(right, left)
     for only, column in ((new, columns[0]), (gone, columns[1])):
         if only:
             parts.aside(f"Features of {column.lower()} alone: {plain(', '.join(only))}.")

@@ -17,7 +17,7 @@ from cryptosentinel.forecasting.looks import verdict_metrics
 from cryptosentinel.predicting import Share
 from cryptosentinel.storage import RegisteredModel
 from cryptosentinel.workspace import Workspace, open_workspace
-from dashboard.data import insights
+from dashboard.data import insights, versions
 from dashboard.data.insights import Registry, Version
 from tests.dashboard.builders import register, settings_for, some_forecasts, with_bars
 
@@ -86,26 +86,26 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 
 
 def test_the_league_is_by_error_and_says_which_forecast_is_served() -> None:
-    table = insights.league(version())
+    table = versions.league(version())
     assert table["Forecast"].tolist() == ["Shrunk", "Random walk", "Ridge"]
     assert table["Serves"].tolist() == ["● serves", "", ""]
     assert table["RMSE bp"].tolist() == pytest.approx([19, 20, 21])
     assert table["Skill"].tolist() == pytest.approx([0.1, 0, -1.2])
     # 52% of 288 outcomes that do not overlap, by Wilson's formula: 46.2% to 57.7%.
     assert table["95% interval"].tolist() == ["46% to 58%", "", "44% to 56%"]
-    served = insights.league(version(champion="random_walk"))
+    served = versions.league(version(champion="random_walk"))
     assert served.loc[served["Serves"] != "", "Forecast"].tolist() == ["Random walk"]
 
 
 def test_what_learnt_nothing_has_no_figures() -> None:
     walk = version(data=None, metrics={})
-    assert insights.league(walk).empty
-    assert insights.held_out(walk) == {}
-    assert insights.league(Version(model(1), None, "")).empty
+    assert versions.league(walk).empty
+    assert versions.held_out(walk) == {}
+    assert versions.league(Version(model(1), None, "")).empty
 
 
 def test_coverage_before_serving_is_that_of_the_unseen_rows() -> None:
-    held = insights.held_out(version())
+    held = versions.held_out(version())
     assert {level: share.value for level, share in held.items()} == {80: 0.8, 95: 0.96}
     assert held[80].independent == 288
     assert held[80].lower < 0.8 < held[80].upper
@@ -121,12 +121,12 @@ def test_coverage_before_serving_is_that_of_the_unseen_rows() -> None:
     ],
 )
 def test_a_verdict_is_a_sign_a_word_and_a_reason(number: int, verdict: str, word: str, why: str) -> None:
-    assert insights.verdict(model(number, verdict)) == (word, why)
+    assert versions.verdict(model(number, verdict)) == (word, why)
 
 
 def test_the_gate_s_history_says_of_each_version_what_came_of_it() -> None:
     pruned = model(2, "refused: worse", pruned_at=NOW, metrics={})
-    table = insights.gate_history(Registry((pruned, model(1)), 1, 2))
+    table = versions.gate_history(Registry((pruned, model(1)), 1, 2))
     assert table["Version"].tolist() == [2, 1]
     assert table["Serves"].tolist() == ["", "● serves"]
     assert table["Bundle"].tolist() == ["deleted 2025-01-06", "there"]
@@ -137,18 +137,18 @@ def test_the_gate_s_history_says_of_each_version_what_came_of_it() -> None:
 
 def test_two_versions_are_held_side_by_side_and_where_they_differ_is_marked() -> None:
     left, right = version(1), version(2, shrinkage=0.2, settings={"folds": 5, "preset": "default"}, features=["range"])
-    table = insights.side_by_side(insights.figures(left), insights.figures(right), ["one", "other"])
+    table = versions.side_by_side(versions.figures(left), versions.figures(right), ["one", "other"])
     differing = table[table["≠"] != ""]
     assert differing["Figure"].tolist() == ["Share of the blend believed"]
     assert differing[["one", "other"]].to_numpy().tolist() == [["10.0%", "20.0%"]]
     assert table.loc[table["Figure"] == "Inside 95%", "one"].tolist() == ["96.0%"]
-    assert insights.settings_that_differ(left, right) == {"folds": ("4", "5")}
-    assert insights.features_that_differ(left, right) == (["rsi_14"], [])
+    assert versions.settings_that_differ(left, right) == {"folds": ("4", "5")}
+    assert versions.features_that_differ(left, right) == (["rsi_14"], [])
 
 
 def test_a_figure_that_only_one_has_is_there_all_the_same() -> None:
     walk = Version(model(0, metrics={}), None, "")
-    table = insights.side_by_side(insights.figures(walk), insights.figures(version(1)), ["one", "other"])
+    table = versions.side_by_side(versions.figures(walk), versions.figures(version(1)), ["one", "other"])
     assert table.loc[table["Figure"] == "Inside 80%", ["≠", "one"]].to_numpy().tolist() == [["≠", "—"]]
 
 
