@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,6 @@ from deltalake import DeltaTable
 from components import upkeep
 from components.upkeep import clear_up
 from cryptosentinel.errors import StoreUnavailableError
-from cryptosentinel.storage import registry as registry_module
 from cryptosentinel.workspace import Workspace, open_workspace
 from tests.builders import settings_of
 from tests.storage.builders import bundle
@@ -24,11 +24,9 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     settings = settings_of(home=str(tmp_path), market__source="simulated", retention__bundles=1)
     workspace = open_workspace(settings)
     workspace.champion()
-    long_ago = registry_module._now().replace(year=2020)
-    with monkeypatch.context() as patched:
-        patched.setattr(registry_module, "_now", lambda: long_ago)
-        for content in "ab":
-            workspace.storage.registry.register(bundle(tmp_path / content, content), metrics={}, verdict="refused: x")
+    long_ago = workspace.storage.registry.at(datetime(2020, 1, 1, tzinfo=UTC))
+    for content in "ab":
+        long_ago.register(bundle(tmp_path / content, content), metrics={}, verdict="refused: x")
     return workspace
 
 

@@ -262,28 +262,26 @@ def test_whatever_was_registered_the_champion_serves_and_no_more_stays_than_aske
     assert set(storage.registry.sizes()) == set(left)
 
 
-def simulated(
-    storage: Storage, folder: Path, trainings: int, now: datetime, monkeypatch: pytest.MonkeyPatch
-) -> list[int]:
+def simulated(storage: Storage, folder: Path, trainings: int, now: datetime) -> list[int]:
     """Trainings half an hour apart, one in six promoted; the bytes of all bundles after each."""
     sizes = []
     for number in range(trainings):
         moment = now + number * timedelta(minutes=30)
-        monkeypatch.setattr(registry_module, "_now", lambda moment=moment: moment.replace(microsecond=0))
+        registry = storage.registry.at(moment)
         verdict = REFUSED if number % 6 else PROMOTED
-        model: RegisteredModel = storage.registry.register(
+        model: RegisteredModel = registry.register(
             bundle(folder / "made", f"{number:06d}"), metrics={}, verdict=verdict
         )
         if verdict == PROMOTED:
-            storage.registry.promote(model.version, expected=storage.registry.champion().version)
+            registry.promote(model.version, expected=registry.champion().version)
         pruned(storage, now=moment, bundles=5, champions=2, min_age_days=0.1)
         sizes.append(sum(storage.registry.sizes().values()))
     return sizes
 
 
-def test_a_registry_grows_to_what_is_kept_and_no_further(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_registry_grows_to_what_is_kept_and_no_further(tmp_path: Path) -> None:
     storage = registered(tmp_path, [])
-    sizes = simulated(storage, tmp_path, 18, datetime.now(UTC), monkeypatch)
+    sizes = simulated(storage, tmp_path, 18, datetime.now(UTC))
     one = sizes[1] - sizes[0]
     assert 5 * one < max(sizes) <= (1 + 5 + 2) * one
     assert len(storage.registry.versions()) == 19

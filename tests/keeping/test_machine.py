@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,6 @@ import pytest
 from typer.testing import CliRunner
 
 from cryptosentinel.config import RetentionSettings
-from cryptosentinel.storage import registry as registry_module
 from cryptosentinel.workspace import Workspace, open_workspace, remember
 from pipelines.keeping import Gone, prune_machine
 from pipelines.prune_command import prune_all
@@ -63,16 +63,13 @@ def test_a_log_that_grew_too_large_begins_anew_under_whoever_writes_it(tmp_path:
 
 
 @pytest.fixture
-def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+def workspace(tmp_path: Path) -> Workspace:
     """A market with the random walk and three versions of long ago."""
     workspace = open_workspace(settings_of(home=str(tmp_path), market__source="simulated"))
     workspace.champion()
-    with monkeypatch.context() as patched:
-        long_ago = registry_module._now().replace(year=2020)
-        patched.setattr(registry_module, "_now", lambda: long_ago)
-        for content in "abc":
-            made = bundle(tmp_path / "made" / content, content)
-            workspace.storage.registry.register(made, metrics={}, verdict="refused: x")
+    long_ago = workspace.storage.registry.at(datetime(2020, 1, 1, tzinfo=UTC))
+    for content in "abc":
+        long_ago.register(bundle(tmp_path / "made" / content, content), metrics={}, verdict="refused: x")
     remember(workspace)
     make_runs(workspace.root, "inference", 4)
     return workspace

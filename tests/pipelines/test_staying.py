@@ -51,7 +51,11 @@ def test_up_runs_on_through_failures_until_it_is_told_to_end(tmp_path: Path) -> 
 
         assert up.end(signal.SIGTERM) == 143
         assert " failed: " not in up.text[mended:]
-        assert [run.failed_step for run in runner.runs() if run.state == "failed"][-1] in {"ingest", "predict"}
+        assert [run.failed_step for run in runner.runs() if run.state == "failed"][-1] in {
+            "ingest",
+            "featurize",
+            "predict",
+        }
         assert "`cryptosentinel up`" in runner.refusal("feature")
         assert "Traceback" not in up.text
         wait_until(lambda: not processes_of(home))

@@ -150,8 +150,8 @@ class Api:
             for name, uri in wanted.items():
                 arrived = [self._step(name, uri) for _ in range(4 if at_once else 1)]
                 serving += [(name, uri)] * sum(arrived)
-        for name, uri in serving:
-            self.on_serving(name, uri)
+            for name, uri in serving:  # before anybody can ask and see it
+                self.on_serving(name, uri)
 
     def _step(self, name: str, uri: str | None) -> bool:
         """One step of a Deployment towards a bundle; whether it has just arrived."""
