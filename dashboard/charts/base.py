@@ -7,10 +7,12 @@ for a black one; what they say is said by shape as well. Plotly reads markup in 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
+from numpy.typing import NDArray
 
 from dashboard.text import decimals
 
@@ -24,6 +26,11 @@ CONFIG = {
     "modeBarButtons": [["zoom2d", "pan2d", "resetScale2d", "toImage"]],
     "scrollZoom": False,
 }
+
+
+Times = NDArray[np.datetime64]
+# What interrupts a line.
+_NO_TIME, _NO_VALUE = np.array(["NaT"], dtype="datetime64[ms]"), np.array([np.nan])
 
 
 def shifted(rows: pd.DataFrame, offset: timedelta) -> pd.DataFrame:
@@ -59,15 +66,14 @@ def add_band(
     rank: int = 5,
 ) -> None:
     """A filled band; where neighbours are further apart than `gap`, it is interrupted."""
-    x: list[object] = []
-    y: list[object] = []
+    x, y = [_NO_TIME[:0]], [_NO_VALUE[:0]]
+    at, above, below = naive(times), upper.to_numpy(np.float64), lower.to_numpy(np.float64)
     for rows in _runs(times, gap):
-        around = naive(times.iloc[rows])
-        x += [*around, *around[::-1], None]
-        y += [*upper.iloc[rows], *lower.iloc[rows][::-1], None]
+        x += [at[rows], at[rows][::-1], _NO_TIME]
+        y += [above[rows], below[rows][::-1], _NO_VALUE]
     figure.add_scatter(
-        x=x,
-        y=y,
+        x=np.concatenate(x),
+        y=np.concatenate(y),
         mode="lines",
         line={"width": 0},
         fill="toself",
@@ -78,13 +84,12 @@ def add_band(
     )
 
 
-def broken_line(times: pd.Series, values: pd.Series, gap: timedelta) -> tuple[list[object], list[object]]:
-    """The x and y of a line, interrupted as `add_band` is."""
-    runs = _runs(times, gap)
-    return (
-        [time for rows in runs for time in (*naive(times.iloc[rows]), None)],
-        [value for rows in runs for value in (*values.iloc[rows], None)],
-    )
+def broken_line(times: pd.Series, values: pd.Series, gap: timedelta) -> tuple[Times, NDArray[Any]]:
+    """The x and y of a line, interrupted as `add_band` is; behind each stretch there is a point that is none."""
+    ends = [rows[-1] + 1 for rows in _runs(times, gap)]
+    numbers = pd.api.types.is_numeric_dtype(values)
+    y = values.to_numpy(np.float64) if numbers else values.to_numpy(object)
+    return np.insert(naive(times), ends, _NO_TIME[0]), np.insert(y, ends, np.nan if numbers else None)
 
 
 def _runs(times: pd.Series, gap: timedelta) -> list[np.ndarray]:
@@ -100,9 +105,12 @@ def number_format(value: float) -> str:
     return f",.{decimals(value)}f"
 
 
-def naive(times: pd.Series) -> list[datetime]:
-    """Times as Plotly wants them: it would drop the zone and keep the figures, so they are made UTC's first."""
-    return [time.to_pydatetime() for time in times.dt.tz_convert("UTC").dt.tz_localize(None)]
+def naive(times: pd.Series) -> Times:
+    """Times as Plotly wants them: it would drop the zone and keep the figures, so they are made UTC's first.
+
+    As an array, which it takes as it is: of Python's times it looks at each one several times.
+    """
+    return times.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy("datetime64[ms]")
 
 
 def in_utc(times: pd.Series, offset: timedelta) -> dict[str, object]:
@@ -112,4 +120,4 @@ def in_utc(times: pd.Series, offset: timedelta) -> dict[str, object]:
 
 def naive_time(time: pd.Timestamp) -> datetime:
     """One time, as `naive`."""
-    return naive(pd.Series([time]))[0]
+    return time.tz_convert("UTC").tz_localize(None).to_pydatetime()

@@ -10,7 +10,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from cryptosentinel.drift import DriftReport, Histogram, in_words
-from dashboard.charts.base import DOWN, FORECAST, QUIET, UP, in_utc, naive, new_figure
+from dashboard.charts.base import DOWN, FORECAST, QUIET, UP, in_utc, naive, naive_time, new_figure
 from dashboard.data.drift import champions
 from dashboard.zone import UTC_ZONE, Zone
 
@@ -174,7 +174,8 @@ def history_figure(history: pd.DataFrame, zone: Zone = UTC_ZONE) -> go.Figure:
         hovertemplate="version %{customdata}",
     )
     if len(changes) <= _MOST_NAMED:
-        for time, version in zip(naive(changes["data_end"] + offset), changes["bundle_version"], strict=True):
+        for at, version in zip(changes["data_end"] + offset, changes["bundle_version"], strict=True):
+            time = naive_time(at)
             figure.add_vline(x=time, line={"color": FORECAST, "width": 1, "dash": "dot"})
             figure.add_annotation(x=time, y=1, yref="paper", text=f"version {version}", showarrow=False, xanchor="left")
     # Room for the names of versions above the threshold, and for whole marks at 0.

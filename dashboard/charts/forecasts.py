@@ -75,7 +75,7 @@ def against_actual(
             name=name,
             legendrank=rank,
             line=line,
-            hovertemplate=f"%{{y:{digits}}}" + ("%{customdata}" if said else ""),
+            hovertemplate=f"%{{y:{digits}}}" + ("" if said is None else "%{customdata}"),
         )
     if len(marked) > MANY_MARKS:
         worst = (marked["error"] / marked["price"]).abs().nlargest(MANY_MARKS).index

@@ -9,7 +9,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from dashboard.charts.base import DOWN, QUIET, UP, naive, shifted
+from dashboard.charts.base import DOWN, QUIET, UP, naive, naive_time, shifted
 from dashboard.zone import Zone
 
 # Sign and colour of each state that a run ends in.
@@ -65,7 +65,7 @@ def duration_chart(runs: pd.DataFrame, names: Mapping[str, str], zone: Zone) -> 
     figure.update_annotations(x=0, xanchor="left", font={"size": 13})
     figure.update_xaxes(showgrid=False)
     if here["timestamp"].iloc[-1] - here["timestamp"].iloc[0] < _LEAST_SHOWN:
-        first, last = naive(here["timestamp"].iloc[[0, -1]])
+        first, last = (naive_time(here["timestamp"].iloc[at]) for at in (0, -1))
         figure.update_xaxes(range=[first - _LEAST_SHOWN, last + _LEAST_SHOWN])
     figure.update_xaxes(title=label, row=len(kinds), col=1)
     figure.update_yaxes(side="right", rangemode="tozero", ticksuffix=" s", automargin=True, nticks=4)
