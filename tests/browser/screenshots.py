@@ -20,6 +20,8 @@ from tests.browser.running import browser_path, pages, running_demo
 SCREENS = (("light", 1280, 900, "light"), ("dark", 1280, 900, "dark"), ("phone", 390, 844, "light"))
 COLOURS = 128
 TALLEST = 2400
+# Of a page that shows folders of the machine it runs on, what lies above this heading.
+UP_TO = {"pipelines": "Log of a run"}
 
 
 def settle(page: Page) -> None:
@@ -48,10 +50,14 @@ def shoot(browser: Browser, url: str, folder: Path) -> list[Path]:
             page.goto(f"{url}/{path}")
             settle(page)
             full = page.get_by_test_id("stMain").evaluate("main => main.scrollHeight")
-            page.set_viewport_size({"width": width, "height": max(height, min(int(full) + 60, TALLEST))})
+            shown = max(height, min(int(full) + 60, TALLEST))
+            page.set_viewport_size({"width": width, "height": shown})
             page.wait_for_timeout(2500)
+            if path in UP_TO:
+                below = page.get_by_role("heading", name=UP_TO[path]).bounding_box()
+                shown = min(shown, int(below["y"])) if below else shown
             file = folder / f"{path or 'home'}-{name}.png"
-            write_small(page.screenshot(), file)
+            write_small(page.screenshot(clip={"x": 0, "y": 0, "width": width, "height": shown}), file)
             print(f"{file} {file.stat().st_size // 1000} kB: {title}", flush=True)
             made.append(file)
         context.close()
