@@ -51,9 +51,9 @@ def by_onnx(estimator: Any, X: np.ndarray) -> np.ndarray:
 
 
 TREES = {
-    "forest": lambda size: RandomForestRegressor(5, max_leaf_nodes=size, random_state=0),
-    "boosted": lambda size: GradientBoostingRegressor(n_estimators=5, max_leaf_nodes=size, max_depth=None),
-    "xgboost": lambda size: XGBRegressor(n_estimators=5, max_leaves=size, max_depth=0, n_jobs=1),
+    "forest": lambda size: RandomForestRegressor(5, max_leaf_nodes=size, max_depth=12, random_state=0),
+    "boosted": lambda size: GradientBoostingRegressor(n_estimators=5, max_leaf_nodes=size, max_depth=12),
+    "xgboost": lambda size: XGBRegressor(n_estimators=5, max_leaves=size, max_depth=12, n_jobs=1),
 }
 
 
@@ -148,9 +148,11 @@ def test_the_nearest_centre_is_the_one_that_scikit_learn_finds() -> None:
     [
         make_pipeline(PolynomialFeatures(2), Ridge()),
         make_pipeline(StandardScaler(), MinMaxScaler(clip=True), Ridge()),
+        make_pipeline(ColumnTransformer([("some", StandardScaler(), slice(0, 2))]), Ridge()),
+        RandomForestRegressor(2, max_leaf_nodes=None, random_state=0),
         MLPRegressor(hidden_layer_sizes=(2,), max_iter=5),
     ],
-    ids=["another scaler", "in another order", "no trees"],
+    ids=["another scaler", "in another order", "columns by slice", "too deep", "no trees"],
 )
 @pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
 def test_what_cannot_be_tables_is_left_to_onnx_runtime(estimator: Any) -> None:
