@@ -52,6 +52,7 @@ ABOUT: dict[str, Part] = {
 _UNTOLD = timedelta(minutes=15)
 # A step of a pipeline that did not begin so long after the one before it does not come any more.
 _BETWEEN_STEPS = timedelta(minutes=10)
+_VERDICT = ["data_end", "checked_at", "score"]
 _OF_MARKET = {rule.kind for rule in RULES if rule.of_market}
 
 
@@ -210,7 +211,8 @@ def read_status(workspace: Workspace) -> Status:
         for alert in storage.log.read_alerts(asset, open_only=True).itertuples()
     )
     waiting = waiting_deliveries(workspace)
-    checked = next((run for run in runs if run.step == "drift"), None)
+    step = next((run for run in runs if run.step == "drift"), None)
+    drift_checked_at, drift_score = _newest_check(storage.log.read_drift(asset, columns=_VERDICT), step, recorded)
     return Status(
         market=market_in_words(settings.market),
         folder=workspace.market,
@@ -226,9 +228,9 @@ def read_status(workspace: Workspace) -> Status:
         window_days=settings.alerts.coverage_days,
         accuracy=measure(log),
         due=int((log["outcome"].isna() & (log["target_at"] <= pd.Timestamp(now))).sum()),
-        drift_score=checked.figures.get("drift_score") if checked else None,
+        drift_score=drift_score,
         drift_threshold=settings.drift.threshold,
-        drift_checked_at=checked.succeeded_at if checked else None,
+        drift_checked_at=drift_checked_at,
         alerts=alerts,
         mutes=tuple(read_mutes(storage.log, asset, now=datetime.now(UTC)).values()),
         deliveries_waiting=len(waiting),
@@ -274,6 +276,20 @@ def _champion(workspace: Workspace) -> tuple[Champion | None, list[Problem]]:
         price = "the price stays" if manifest.champion == RANDOM_WALK else f"price by {manifest.champion}"
         what = f"trained on {manifest.data.training_rows:,} rows; {price}"
     return Champion(registered.version, what, registered.registered_at, manifest.data_end), []
+
+
+def _newest_check(reports: pd.DataFrame, step: StepRun | None, recorded: bool) -> tuple[datetime | None, float | None]:
+    """When drift was last looked for, by a training or by a check alone, and its score; None where it had none.
+
+    A check alone leaves a report and no run of the step; a step that had nothing to compare leaves a run and no report.
+    """
+    found: list[tuple[datetime, float | None]] = [
+        (row.checked_at.to_pydatetime(), row.score) for row in reports.nlargest(1, "checked_at").itertuples()
+    ]
+    # Runs are told by this machine's clock, reports by the market's. Of one that did not end well no figure is known.
+    if step and step.succeeded_at and not (found and (recorded or not step.succeeded)):
+        found.append((step.succeeded_at, step.figures.get("drift_score")))
+    return max(found, key=lambda check: check[0], default=(None, None))
 
 
 def _newest(log: pd.DataFrame) -> Newest | None:

@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 from cryptosentinel.alerting import RULES, Facts, acknowledge, mute, watch
 from cryptosentinel.bundle import Bundle
 from cryptosentinel.config import Settings
+from cryptosentinel.drift import keep_report
 from cryptosentinel.errors import UserInputError
 from cryptosentinel.market.bars import Interval
 from cryptosentinel.monitoring import read_status, show
@@ -32,6 +33,7 @@ from cryptosentinel.storage.hopsworks.outbox import RowOutbox
 from cryptosentinel.workspace import CURRENT, Workspace, open_workspace, remember
 from pipelines.status import NOTHING_YET, newest_runs, status
 from tests.builders import FIVE, add_bars
+from tests.dashboard.builders import a_drift_report
 from tests.hopsworks.builders import NEAR, SECRET
 from tests.kubeflow.builders import schedule, wanted
 from tests.kubeflow.double import Double
@@ -100,8 +102,9 @@ def failed(workspace: Workspace, step: str, times: int = 1) -> None:
 
 @pytest.fixture(scope="module")
 def well(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home folder in which all is well. For reading."""
-    return running(watched(tmp_path_factory.mktemp("well"))).settings.home
+    """A home folder in which all is well, however wild the market is just now. For reading."""
+    calm = watched(tmp_path_factory.mktemp("well"), alerts__volatility=100.0)
+    return running(calm).settings.home
 
 
 @pytest.fixture
@@ -239,6 +242,33 @@ class TestWhatIsWrong:
 
 def test_every_rule_but_those_of_the_market_is_about_a_part() -> None:
     assert set(ABOUT) == {rule.kind for rule in RULES if not rule.of_market}
+
+
+class TestDrift:
+    """The newest check counts, whether a training made it or it was asked for by itself."""
+
+    def checked(self, workspace: Workspace) -> tuple[float | None, datetime | None]:
+        found = read_status(open_workspace(workspace.settings))
+        return found.drift_score, found.drift_checked_at
+
+    def test_a_report_counts_where_no_step_ran_after_it(self, workspace: Workspace) -> None:
+        ran_at = read_status(open_workspace(workspace.settings)).drift_checked_at
+        assert ran_at is not None
+        after = (ran_at + MINUTE).replace(microsecond=0)
+        keep_report(workspace.storage.log, a_drift_report(ran_at), now=ran_at - MINUTE)
+        assert self.checked(workspace) == (None, ran_at)  # a step that had nothing to compare
+        keep_report(workspace.storage.log, a_drift_report(ran_at, scores=(0.0, 0.2)), now=after)
+        assert self.checked(workspace) == (0.2, after)
+        assert "20% of the features drifted (limit 30%), checked " in " ".join(text(workspace).split())
+        ran_well(workspace, "drift", after + MINUTE, figures={"drift_score": 0.1})
+        assert self.checked(workspace)[0] == 0.1
+
+    def test_a_step_that_failed_takes_no_score_away(self, workspace: Workspace) -> None:
+        at = (now() - MINUTE).replace(microsecond=0)
+        keep_report(workspace.storage.log, a_drift_report(at, scores=(0.0, 0.2)), now=at)
+        ran_well(workspace, "drift", figures={"drift_score": 0.2})
+        failed(workspace, "drift")
+        assert self.checked(workspace) == (0.2, at)
 
 
 class TestPipelines:
