@@ -13,10 +13,8 @@ from dashboard import parts, text
 from dashboard.charts.analysis import REGIMES, season_figure, told
 from dashboard.charts.base import CONFIG
 from dashboard.data.analysis import RETURN, Price, Regimes
-from dashboard.data.home import Home
 from dashboard.data.statistics import Distribution
 from dashboard.text import name, plain
-from dashboard.zone import Zone
 
 MEASURES = {"return": "Mean return", "volatility": "Volatility", "volume": "Volume"}
 SMOOTH = 20
@@ -41,15 +39,6 @@ _CHOICES = {"first": "rsi_14", "second": "realised_volatility_36", "third": NONE
 def say(sentence: str) -> None:
     """A sentence in grey, whatever is in it."""
     parts.aside(plain(sentence))
-
-
-def state(home: Home, zone: Zone) -> None:
-    """How new the bars are."""
-    closed = zone.told(home.quote.at, home.clock)
-    if home.stale and not home.recorded:
-        st.badge(f"STALE: {closed}, {text.duration(home.age)} ago", icon=":material/warning:", color="orange")
-    else:
-        st.badge(f"Bars to {closed}", icon=":material/schedule:", color="gray")
 
 
 def price_cards(price: Price) -> None:

@@ -9,6 +9,15 @@ from dashboard import parts, shell, text
 from dashboard.data.home import Home
 
 
+def bars(home: Home) -> None:
+    """How new the bars are."""
+    closed = shell.zone().told(home.quote.at, home.clock)
+    if home.stale and not home.recorded:
+        st.badge(f"STALE: {closed}, {text.duration(home.age)} ago", icon=":material/warning:", color="orange")
+    else:
+        st.badge(f"Bars to {closed}", icon=":material/schedule:", color="gray")
+
+
 def state(home: Home) -> None:
     """How old the data is, the open alerts, and what does not go on."""
     closed = shell.zone().told(home.quote.at, home.clock)

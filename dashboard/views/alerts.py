@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from cryptosentinel.workspace import Workspace
-from dashboard import parts, parts_alerts, shell, text
+from dashboard import parts, parts_alerts, parts_now, shell, text
 from dashboard.charts.alerts import alert_chart
 from dashboard.charts.base import CONFIG
 from dashboard.data.alerts import (
@@ -34,6 +34,8 @@ def live() -> None:
     with top:
         if alerts.rows.empty:
             st.info(f"No alert was ever raised here. The inference pipeline looks again {shell.when('inference')}.")
+        if (home := shell.home()) is not None:
+            parts_now.bars(home)
         parts_alerts.figures(alerts, since, shown)
     if show != "Past":
         _opened(alerts, kinds, severity, since)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from dashboard import parts_analysis as own
-from dashboard import shell, text
+from dashboard import parts_now, shell, text
 from dashboard.charts import analysis as charts
 from dashboard.charts.base import CONFIG
 from dashboard.data import analysis as data
@@ -24,7 +24,7 @@ def live() -> None:
     if home is None:
         st.info(f"No bars yet. The feature pipeline brings them {shell.when('feature')}.")
         return
-    own.state(home, shell.zone())
+    parts_now.bars(home)
     chosen = st.segmented_control(
         "Time shown, back from the newest bar",
         list(RANGES),

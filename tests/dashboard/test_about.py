@@ -139,7 +139,7 @@ def test_licences_are_of_all_that_is_installed() -> None:
     assert len(found) > 50
 
 
-@pytest.mark.parametrize("state", ["full", "young", "nothing"])
+@pytest.mark.parametrize("state", ["full", "young"])
 def test_the_page_in_each_of_its_states(
     state: str, workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -148,8 +148,6 @@ def test_the_page_in_each_of_its_states(
     settings = workspace.settings if state == "full" else settings_for(tmp_path)
     if state == "young":
         with_bars(settings, datetime.now(UTC))
-    if state == "nothing":
-        (tmp_path / workspace.market).mkdir()
     monkeypatch.setattr(sys, "argv", [str(APP), "--settings", settings.public_json()])
     page = AppTest.from_file(str(APP), default_timeout=60)
     page.switch_page("views/about.py").run()

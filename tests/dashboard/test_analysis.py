@@ -380,16 +380,3 @@ def test_what_is_looked_at_can_be_linked(show: Callable[..., AppTest], workspace
     assert [page.selectbox(key=key).value for key in ("first", "second", "third")] == ["roc_10", "none", "none"]
     assert any("Relative change over 10 bars" in each.value for each in page.markdown)
     assert sum("roc\\_10" in each.value for each in page.markdown) == 1
-
-
-def test_a_market_without_bars_says_what_is_coming(show: Callable[..., AppTest], tmp_path: Path) -> None:
-    page = show(settings_for(tmp_path))
-    assert page.info[0].value.startswith("No bars yet. The feature pipeline brings them at ")
-    assert not page.tabs
-
-
-def test_a_store_that_is_away_is_explained(show: Callable[..., AppTest], tmp_path: Path) -> None:
-    workspace = with_bars(settings_for(tmp_path), NOW, hours=1)
-    (Path(workspace.storage.uri) / "store.json").write_text("not a marker")
-    page = show(workspace.settings, fine=False)
-    assert page.error[0].value.startswith("The store cannot be read right now")

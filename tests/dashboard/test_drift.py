@@ -238,10 +238,6 @@ def test_without_a_check_the_page_says_when_one_comes(show: Callable[..., AppTes
     assert not page.get("plotly_chart")
 
 
-def test_a_market_without_bars_says_what_is_coming(show: Callable[..., AppTest], tmp_path: Path) -> None:
-    assert show(settings_for(tmp_path)).info[0].value.startswith("No bars yet. The feature pipeline brings them at ")
-
-
 def test_a_store_that_is_away_is_explained_once_and_the_page_comes_back(
     show: Callable[..., AppTest], workspace: Workspace
 ) -> None:

@@ -296,12 +296,6 @@ def test_a_link_that_makes_no_sense_opens_the_newest_that_is_known(show, tmp_pat
         assert not page.error
 
 
-def test_without_bars_the_page_says_when_they_come(show) -> None:
-    page = show()
-    assert said(page).count("No bars yet") == 1
-    assert not page.metric
-
-
 def test_without_a_forecast_the_page_says_when_one_comes(show, tmp_path: Path) -> None:
     with_bars(settings_for(tmp_path), datetime.now(UTC), hours=4)
     page = show()

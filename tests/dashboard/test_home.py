@@ -174,12 +174,6 @@ def test_a_market_unlike_any_trained_on_is_pointed_out(show, settings: Settings)
     assert "Unlike anything trained on: range widened" in said(show())
 
 
-def test_a_market_without_bars_says_what_is_coming(show, settings: Settings) -> None:
-    page = show()
-    assert re.search(r"No bars yet\. The feature pipeline brings them at \d\d:\d\d UTC", page.info[0].value)
-    assert not page.metric
-
-
 def test_a_market_without_forecasts_shows_its_price_and_says_when_one_comes(show, settings: Settings) -> None:
     with_bars(settings, now(), hours=4)
     page = show()

@@ -20,7 +20,7 @@ from cryptosentinel.predicting.settling import settle_due
 from cryptosentinel.workspace import Workspace
 from tests.builders import make_tiny_bundle
 from tests.dashboard.builders import settings_for, some_forecasts, with_bars
-from tests.dashboard.predictors import Stub, predictor
+from tests.dashboard.predictors import Answer, Stub, predictor
 from tests.dashboard.test_insights_data import drift_report, manifest, model
 
 APP = Path(__file__).resolve().parents[2] / "dashboard" / "app.py"
@@ -110,8 +110,17 @@ def test_a_link_names_the_forecast_its_side_and_lime(show: Any, stored: Workspac
 def test_while_no_predictor_answers_the_page_shows_what_is_known(show: Any, stored: Workspace) -> None:
     assert "No predictor is named" in said(show(stored.settings))
     keep_report(stored.storage.log, drift_report(1, {"rsi_14": 0.6, "range": 0.4}), now=datetime.now(UTC))
+    answers: list[Answer] = [(503, {"error": "The explainer loads."}), (200, "<b>no JSON</b>")]
+    with predictor(lambda _: answers[0]) as stub:
+        page = show(stored.settings, stub.url)
+        assert page.info[0].value.startswith(r"The explainer loads\.")
+        assert not page.warning
+        del answers[0]
+        st.cache_data.clear()  # as time does
+        assert "is none of this release" in page.run().warning[0].value
     st.cache_data.clear()
-    page = show(stored.settings)
+    assert page.run().warning[0].value.startswith("The predictor is away")
+    assert not page.error
     assert "answers of version 1" in said(page)
     assert len(charts(page)) == 1
 
@@ -150,6 +159,3 @@ def test_a_market_in_which_nothing_has_happened_says_what_comes(show: Any, tmp_p
     workspace.storage.log.write_forecasts(some_forecasts(workspace, 1))
     st.cache_data.clear()
     assert "which is past. The inference pipeline runs again at" in said(show(settings))
-    (Path(workspace.storage.uri) / "store.json").write_text("not a marker")
-    st.cache_resource.clear()
-    assert show(settings).error[0].value.startswith("The store cannot be read right now")
