@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import psutil
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from cryptosentinel.errors import ServingError
+from cryptosentinel.runs import is_alive, this_process
 
 
 class PredictorState(BaseModel):
@@ -31,11 +31,7 @@ class PredictorState(BaseModel):
     @property
     def alive(self) -> bool:
         """Whether that process still runs."""
-        try:
-            process = psutil.Process(self.pid)
-            return abs(process.create_time() - self.started_at) < 1 and process.status() != psutil.STATUS_ZOMBIE
-        except psutil.NoSuchProcess:
-            return False
+        return is_alive({"pid": self.pid, "started_at": self.started_at})
 
 
 def state_path(root: Path) -> Path:
@@ -60,9 +56,7 @@ def write_state(path: Path, *, url: str, grpc: str, model_name: str) -> None:
     Raises:
         ServingError: the file cannot be written.
     """
-    state = PredictorState(
-        pid=os.getpid(), started_at=psutil.Process().create_time(), url=url, grpc=grpc, model_name=model_name
-    )
+    state = PredictorState(**this_process(), url=url, grpc=grpc, model_name=model_name)
     draft = path.with_suffix(f".{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -5,6 +5,7 @@ Importing it takes next to nothing, so that whatever runs a pipeline can write d
 
 from cryptosentinel.runs.asking import Request, dropped, listening, pending
 from cryptosentinel.runs.opening import Runner, runner
+from cryptosentinel.runs.processes import is_alive, this_process
 from cryptosentinel.runs.recording import Recording
 from cryptosentinel.runs.records import KINDS, STEPS_OF, Asked, By, Kind, Run, State, Step
 
@@ -21,7 +22,9 @@ __all__ = [
     "State",
     "Step",
     "dropped",
+    "is_alive",
     "listening",
     "pending",
     "runner",
+    "this_process",
 ]
