@@ -158,7 +158,8 @@ def importances(outcome: Explained | Unexplained, subject: Subject) -> None:
     """
     st.subheader("In general", anchor=False)
     measured = "Not known: no drift check has measured a trained version yet, and no predictor answers."
-    found, values = None, {}
+    found = None
+    values: Mapping[str, float] = {}
     if isinstance(outcome, Explained):
         try:
             found = shell.read(explaining.importances, outcome.bundle_version, of=["registry"])

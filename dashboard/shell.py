@@ -36,7 +36,8 @@ def settings_json() -> str | None:
     """What `-- --settings JSON` gave."""
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("--settings")
-    return parser.parse_known_args(sys.argv[1:])[0].settings
+    given: str | None = parser.parse_known_args(sys.argv[1:])[0].settings
+    return given
 
 
 # Not for ever: without --settings the market is the one used last, and that may change.

@@ -88,8 +88,9 @@ def broken_line(times: pd.Series, values: pd.Series, gap: timedelta) -> tuple[Ti
     """The x and y of a line, interrupted as `add_band` is; behind each stretch there is a point that is none."""
     ends = [rows[-1] + 1 for rows in _runs(times, gap)]
     numbers = pd.api.types.is_numeric_dtype(values)
-    y = values.to_numpy(np.float64) if numbers else values.to_numpy(object)
-    return np.insert(naive(times), ends, _NO_TIME[0]), np.insert(y, ends, np.nan if numbers else None)
+    y = values.to_numpy(np.float64 if numbers else object)
+    nothing = np.array([np.nan if numbers else None], y.dtype)
+    return np.insert(naive(times), ends, _NO_TIME[0]), np.insert(y, ends, nothing)
 
 
 def _runs(times: pd.Series, gap: timedelta) -> list[np.ndarray]:
@@ -110,7 +111,8 @@ def naive(times: pd.Series) -> Times:
 
     As an array, which it takes as it is: of Python's times it looks at each one several times.
     """
-    return times.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy("datetime64[ms]")
+    found: Times = times.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy("datetime64[ms]")
+    return found
 
 
 def in_utc(times: pd.Series, offset: timedelta) -> dict[str, object]:
@@ -120,4 +122,5 @@ def in_utc(times: pd.Series, offset: timedelta) -> dict[str, object]:
 
 def naive_time(time: pd.Timestamp) -> datetime:
     """One time, as `naive`."""
-    return time.tz_convert("UTC").tz_localize(None).to_pydatetime()
+    found: datetime = time.tz_convert("UTC").tz_localize(None).to_pydatetime()
+    return found

@@ -9,6 +9,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from cryptosentinel.runs import Kind
 from dashboard.charts.base import DOWN, QUIET, UP, naive, naive_time, shifted
 from dashboard.zone import Zone
 
@@ -20,7 +21,7 @@ _ROW, _BETWEEN = 120, 40
 _LEAST_SHOWN = timedelta(minutes=10)
 
 
-def duration_chart(runs: pd.DataFrame, names: Mapping[str, str], zone: Zone) -> go.Figure:
+def duration_chart(runs: pd.DataFrame, names: Mapping[Kind, str], zone: Zone) -> go.Figure:
     """See the module.
 
     Args:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cache
 from importlib.metadata import Distribution, PackageNotFoundError, distributions, version
 from typing import Literal
@@ -81,7 +82,7 @@ def parts(status: Status, zone: Zone) -> list[Part]:
     runs = {run.pipeline: run for run in status.pipelines}
     wrong = {problem.about for problem in status.problems}
 
-    def told(moment: object, before: str, nothing: str) -> str:
+    def told(moment: datetime | None, before: str, nothing: str) -> str:
         return nothing if moment is None else f"{before} {zone.told(moment, now)}"
 
     def part(name: str, does: str, about: About, there: object, says: str, page: str) -> Part:
@@ -90,14 +91,14 @@ def parts(status: Status, zone: Zone) -> list[Part]:
 
     def pipeline(name: str, does: str) -> Part:
         run = runs[name]
-        state: State = {"ok": "ok", "failed": "problem", "running": "running", "never": "nothing"}[run.outcome]
+        states: dict[str, State] = {"ok": "ok", "failed": "problem", "running": "running", "never": "nothing"}
         says = {
             "ok": told(run.ended_at, "ended at", ""),
             "failed": f"step {run.step} failed",
             "running": f"step {run.step}",
             "never": told(run.next_at, "first at", "not scheduled"),
         }[run.outcome]
-        return Part(f"{text.name(name)} pipeline", does, state, says, "pipelines")
+        return Part(f"{text.name(name)} pipeline", does, states[run.outcome], says, "pipelines")
 
     champion, newest, count = status.champion, status.newest, len(status.alerts)
     score = status.facts.drift if status.drift_score is None else status.drift_score
@@ -144,7 +145,7 @@ def parts(status: Status, zone: Zone) -> list[Part]:
             "KServe serves the champion, with SHAP and LIME.",
             "forecasts",
             newest,
-            told(newest and newest.made_at, "answered for", "not asked yet"),
+            told(newest.made_at if newest else None, "answered for", "not asked yet"),
             "insights",
         ),
         pipeline("inference", "Settles, forecasts, adjusts, alerts."),
@@ -242,14 +243,15 @@ def licences() -> pd.DataFrame:
 
 def licence_of(package: Distribution) -> str:
     """An SPDX expression where there is one; else what the classifiers say, or the first line of the licence."""
-    metadata = package.metadata
-    if expression := metadata.get("License-Expression"):
-        return str(expression)
-    classified = [
-        line.rpartition(" :: ")[2] for line in metadata.get_all("Classifier") or [] if line.startswith("License ::")
-    ]
+
+    def said(field: str) -> list[str]:
+        return package.metadata.get_all(field) or []
+
+    if expressions := said("License-Expression"):
+        return str(expressions[0])
+    classified = [line.rpartition(" :: ")[2] for line in said("Classifier") if line.startswith("License ::")]
     named = [name for name in classified if name != "OSI Approved"]
     if named:
         return ", ".join(named)
-    lines = str(metadata.get("License") or "").strip().splitlines()
+    lines = "".join(said("License")[:1]).strip().splitlines()
     return lines[0][:60] if lines and lines[0].strip() != "UNKNOWN" else "not said"

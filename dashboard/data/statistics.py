@@ -68,15 +68,16 @@ class Memory:
 
 def log_returns(bars: pd.DataFrame, interval: Interval) -> Array:
     """Of each bar over the one before it; NaN where that is missing."""
-    closes = np.log(bars["close"].to_numpy(np.float64))
-    moves = np.diff(closes, prepend=np.nan)
+    closes: Array = np.log(bars["close"].to_numpy(np.float64))
+    moves: Array = np.diff(closes, prepend=np.nan)
     moves[1:][np.diff(stamps(bars["timestamp"])) != interval.seconds] = np.nan
     return moves
 
 
 def stamps(times: pd.Series) -> NDArray[np.int64]:
     """Times in seconds since 1970."""
-    return times.to_numpy("datetime64[s]").astype(np.int64)
+    seconds: NDArray[np.int64] = times.to_numpy("datetime64[s]").astype(np.int64)
+    return seconds
 
 
 def distribution(values: Array) -> Distribution | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Literal, TypedDict
 
 import streamlit as st
 
@@ -116,7 +117,12 @@ def _settings() -> None:
     parts.aside(f"{sum(each.changed for each in known)} of {len(known)} are changed. Secrets are hidden.")
 
 
-def _linked(key: str) -> dict[str, str]:
+class _Linked(TypedDict):
+    key: str
+    bind: Literal["query-params"]
+
+
+def _linked(key: str) -> _Linked:
     return {"key": key, "bind": "query-params"}
 
 
