@@ -77,20 +77,7 @@ def importance_chart(values: Mapping[str, float], top: int) -> go.Figure:
     """How much each of the `top` features matters, as a share of what all matter together; the largest first."""
     whole = sum(values.values()) or 1.0
     shown = {each: value / whole for each, value in list(values.items())[:top] if value}
-    figure = go.Figure(
-        go.Bar(
-            orientation="h",
-            y=[_label(each) for each in shown],
-            x=list(shown.values()),
-            text=[f"{value:.1%}" for value in shown.values()],
-            textposition="outside",
-            cliponaxis=False,
-            customdata=[_described(each) for each in shown],
-            hovertemplate="%{customdata}<br>%{text} of all<extra></extra>",
-            marker={"color": FORECAST},
-        )
-    )
-    _as_rows(figure, len(shown))
+    figure = _bars(shown, ".1%", " of all", [FORECAST] * len(shown))
     figure.update_xaxes(range=[0, 1.3 * max(shown.values(), default=1.0)], tickformat=".0%")
     return figure
 
@@ -99,20 +86,7 @@ def local_chart(model: LocalModel) -> go.Figure:
     """LIME's weights: what one standard deviation more of a feature would change."""
     weights = {each: weight * _LOCAL[model.unit] for each, weight in model.weights.items() if weight}
     reach = max(map(abs, weights.values()), default=1.0)
-    figure = go.Figure(
-        go.Bar(
-            orientation="h",
-            y=[_label(each) for each in weights],
-            x=list(weights.values()),
-            text=[f"{weight:+.3f}" for weight in weights.values()],
-            textposition="outside",
-            cliponaxis=False,
-            customdata=[_described(each) for each in weights],
-            hovertemplate="%{customdata}<br>%{text}<extra></extra>",
-            marker={"color": [UP if weight > 0 else DOWN for weight in weights.values()]},
-        )
-    )
-    _as_rows(figure, len(weights))
+    figure = _bars(weights, "+.3f", "", [UP if weight > 0 else DOWN for weight in weights.values()])
     figure.update_xaxes(range=[-1.8 * reach, 1.8 * reach])
     figure.add_vline(x=0, line={"color": QUIET, "width": 1}, layer="below")
     return figure
@@ -262,6 +236,25 @@ def _square(figure: go.Figure) -> None:
     )
     figure.update_yaxes(tickformat=".0%", automargin=True)
     figure.update_xaxes(automargin=True)
+
+
+def _bars(values: Mapping[str, float], form: str, unit: str, colours: Sequence[str]) -> go.Figure:
+    """A row a feature, its value written beside the bar."""
+    figure = go.Figure(
+        go.Bar(
+            orientation="h",
+            y=[_label(each) for each in values],
+            x=list(values.values()),
+            text=[f"{value:{form}}" for value in values.values()],
+            textposition="outside",
+            cliponaxis=False,
+            customdata=[_described(each) for each in values],
+            hovertemplate=f"%{{customdata}}<br>%{{text}}{unit}<extra></extra>",
+            marker={"color": colours},
+        )
+    )
+    _as_rows(figure, len(values))
+    return figure
 
 
 def _as_rows(figure: go.Figure, count: int) -> None:

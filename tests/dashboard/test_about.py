@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-import sys
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from email.message import Message
@@ -22,8 +22,6 @@ from dashboard.charts.about import diagram
 from dashboard.data.about import STATES, Now, Part, figures, licence_of, licences, parts, read_now, versions
 from dashboard.zone import UTC_ZONE
 from tests.dashboard.builders import settings_for, with_bars, with_forecasts
-
-APP = Path(__file__).resolve().parents[2] / "dashboard" / "app.py"
 
 
 @pytest.fixture(scope="module")
@@ -141,17 +139,12 @@ def test_licences_are_of_all_that_is_installed() -> None:
 
 @pytest.mark.parametrize("state", ["full", "young"])
 def test_the_page_in_each_of_its_states(
-    state: str, workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    state: str, workspace: Workspace, tmp_path: Path, look: Callable[..., AppTest]
 ) -> None:
-    st.cache_data.clear()
-    st.cache_resource.clear()
     settings = workspace.settings if state == "full" else settings_for(tmp_path)
     if state == "young":
         with_bars(settings, datetime.now(UTC))
-    monkeypatch.setattr(sys, "argv", [str(APP), "--settings", settings.public_json()])
-    page = AppTest.from_file(str(APP), default_timeout=60)
-    page.switch_page("views/about.py").run()
-    assert not page.exception
+    page = look(settings, "about", framed=True)
     assert not page.error
     headers = [header.value for header in page.header]
     assert headers[:2] == ["What this is", "Each part, as it is now"]

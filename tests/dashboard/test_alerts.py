@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 
 import pandas as pd
 import pytest
-import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from cryptosentinel.alerting import Mute, mute, read_mutes
@@ -34,7 +33,6 @@ from dashboard.data.alerts import (
 from dashboard.zone import Zone
 from tests.builders import FIVE
 
-PAGE = Path(__file__).resolve().parents[2] / "dashboard" / "views" / "alerts.py"
 NOW = datetime(2025, 1, 6, 12, 2, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 MUTED = {"drift": Mute("drift", NOW + HOUR, "bob", NOW, "known")}
@@ -191,16 +189,10 @@ def storage(settings: Settings) -> Storage:
 
 
 @pytest.fixture
-def show(monkeypatch: pytest.MonkeyPatch, settings: Settings):
+def show(look: Callable[..., AppTest], forget: Callable[[], None], settings: Settings):
     def run(shown: Settings = settings, **query: str) -> AppTest:
-        st.cache_data.clear()
-        st.cache_resource.clear()
-        monkeypatch.setattr(sys, "argv", [str(PAGE), "--settings", shown.public_json()])
-        page = AppTest.from_file(str(PAGE), default_timeout=60)
-        page.query_params.update(query)
-        page.run()
-        assert not page.exception
-        return page
+        forget()
+        return look(shown, "alerts", **query)
 
     return run
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,7 +11,6 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 import pytest
-import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from cryptosentinel.config import ConceptSettings, DashboardSettings, Settings
@@ -26,7 +24,6 @@ from dashboard.data import drift as data
 from dashboard.zone import Zone
 from tests.dashboard.builders import a_drift_report, register, settings_for, some_forecasts, with_bars
 
-PAGE = Path(__file__).resolve().parents[2] / "dashboard" / "views" / "drift.py"
 END = datetime(2025, 1, 8, 12, tzinfo=UTC)
 
 
@@ -158,18 +155,12 @@ def test_the_history_marks_drift_by_shape_and_each_change_of_the_champion() -> N
 
 
 @pytest.fixture
-def show(monkeypatch: pytest.MonkeyPatch) -> Callable[..., AppTest]:
+def show(look: Callable[..., AppTest]) -> Callable[..., AppTest]:
     def run(settings: Settings, *, fine: bool = True, **query: str) -> AppTest:
-        monkeypatch.setattr(sys, "argv", [str(PAGE), "--settings", settings.public_json()])
-        page = AppTest.from_file(str(PAGE), default_timeout=60)
-        page.query_params.update(query)
-        page.run()
-        assert not page.exception
+        page = look(settings, "drift", **query)
         assert bool(page.error) != fine
         return page
 
-    st.cache_data.clear()
-    st.cache_resource.clear()
     return run
 
 

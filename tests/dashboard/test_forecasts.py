@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-import sys
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,6 @@ import pandas as pd
 import plotly.graph_objects as go
 import pyarrow.parquet as pq
 import pytest
-import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from cryptosentinel.predicting import measure
@@ -37,7 +36,6 @@ from dashboard.zone import Zone
 from tests.builders import FIVE
 from tests.dashboard.builders import settings_for, some_forecasts, with_bars
 
-APP = Path(__file__).resolve().parents[2] / "dashboard" / "app.py"
 NOW = datetime(2025, 1, 6, 12, tzinfo=UTC)
 ALL = Period()
 
@@ -228,17 +226,9 @@ def test_shares_over_time_have_shapes_and_intervals(history: History) -> None:
 
 
 @pytest.fixture
-def show(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    st.cache_data.clear()
-    st.cache_resource.clear()
-
+def show(look: Callable[..., AppTest], tmp_path: Path):
     def run(**query: str) -> AppTest:
-        monkeypatch.setattr(sys, "argv", [str(APP), "--settings", settings_for(tmp_path).public_json()])
-        page = AppTest.from_file(str(APP), default_timeout=60)
-        page.query_params.update(query)
-        page.switch_page("views/forecasts.py").run()
-        assert not page.exception
-        return page
+        return look(settings_for(tmp_path), "forecasts", framed=True, **query)
 
     return run
 

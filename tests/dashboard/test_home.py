@@ -6,7 +6,7 @@ import json
 import logging
 import re
 import shutil
-import sys
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -26,27 +26,15 @@ APP = Path(__file__).resolve().parents[2] / "dashboard" / "app.py"
 CARDS = ["Price, USD", "Likely range, 80%", "Chance of a rise", "Market regime", "Model"]
 
 
-@pytest.fixture(autouse=True)
-def _fresh_caches() -> None:
-    st.cache_data.clear()
-    st.cache_resource.clear()
-
-
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     return settings_for(tmp_path)
 
 
 @pytest.fixture
-def show(monkeypatch: pytest.MonkeyPatch, settings: Settings):
+def show(look: Callable[..., AppTest], settings: Settings):
     def run(shown: Settings | None = settings, **query: str) -> AppTest:
-        arguments = [] if shown is None else ["--settings", shown.public_json()]
-        monkeypatch.setattr(sys, "argv", [str(APP), *arguments])
-        page = AppTest.from_file(str(APP), default_timeout=60)
-        page.query_params.update(query)
-        page.run()
-        assert not page.exception
-        return page
+        return look(shown, "home", framed=True, **query)
 
     return run
 

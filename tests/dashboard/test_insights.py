@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,14 +21,6 @@ from tests.builders import make_tiny_bundle
 from tests.dashboard.builders import settings_for, some_forecasts, with_bars
 from tests.dashboard.predictors import Answer, Stub, predictor
 from tests.dashboard.test_insights_data import drift_report, manifest, model
-
-APP = Path(__file__).resolve().parents[2] / "dashboard" / "app.py"
-
-
-@pytest.fixture(autouse=True)
-def _fresh_caches() -> None:
-    st.cache_data.clear()
-    st.cache_resource.clear()
 
 
 @pytest.fixture(scope="module")
@@ -55,18 +46,11 @@ def stub() -> Iterator[Stub]:
 
 
 @pytest.fixture
-def show(monkeypatch: pytest.MonkeyPatch) -> Callable[..., AppTest]:
+def show(look: Callable[..., AppTest]) -> Callable[..., AppTest]:
     def run(settings: Settings, url: str | None = None, **query: str) -> AppTest:
         overrides = json.loads(settings.public_json())
         overrides["serving"]["url"] = url
-        shown = load_settings(environ={}, overrides=overrides)
-        monkeypatch.setattr(sys, "argv", [str(APP), "--settings", shown.public_json()])
-        page = AppTest.from_file(str(APP), default_timeout=60)
-        page.switch_page("views/insights.py")
-        page.query_params.update(query)
-        page.run()
-        assert not page.exception
-        return page
+        return look(load_settings(environ={}, overrides=overrides), "insights", framed=True, **query)
 
     return run
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -31,7 +31,6 @@ from tests.kubeflow.double import Double
 from tests.kubeflow.server import serving
 from tests.runs.builders import scheduled
 
-PAGE = Path(__file__).resolve().parents[2] / "dashboard" / "views" / "pipelines.py"
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 
 
@@ -124,9 +123,7 @@ def test_settings_in_force_hide_secrets_and_say_what_was_changed(tmp_path: Path)
 
 
 @pytest.fixture(autouse=True)
-def _fresh_caches(monkeypatch: pytest.MonkeyPatch) -> None:
-    st.cache_data.clear()
-    st.cache_resource.clear()
+def _no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
 
 
@@ -136,15 +133,10 @@ def workspace(tmp_path: Path) -> Workspace:
 
 
 @pytest.fixture
-def show(monkeypatch: pytest.MonkeyPatch):
+def show(look: Callable[..., AppTest]):
     def run(settings: Settings, *, act: bool = False, **query: str) -> AppTest:
         given = settings.model_copy(update={"dashboard": settings.dashboard.model_copy(update={"actions": act})})
-        monkeypatch.setattr(sys, "argv", [str(PAGE), "--settings", given.public_json()])
-        page = AppTest.from_file(str(PAGE), default_timeout=60)
-        page.query_params.update(query)
-        page.run()
-        assert not page.exception
-        return page
+        return look(given, "pipelines", **query)
 
     return run
 

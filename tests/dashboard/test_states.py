@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,7 +17,6 @@ from cryptosentinel.drift import keep_report
 from cryptosentinel.workspace import Workspace
 from tests.dashboard.builders import a_drift_report, settings_for, with_forecasts
 
-APP = Path(__file__).resolve().parents[2] / "dashboard" / "app.py"
 AT = r"at \d\d:\d\d(:\d\d)? UTC"
 NO_BARS = rf"No bars yet\. The feature pipeline brings them {AT}"
 # What each page says while there is nothing, and once the newest bar is two hours old.
@@ -63,18 +61,6 @@ def old(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     return workspace
 
 
-@pytest.fixture
-def show(monkeypatch: pytest.MonkeyPatch) -> Callable[[Settings, str], AppTest]:
-    def run(settings: Settings, page: str) -> AppTest:
-        st.cache_data.clear()
-        st.cache_resource.clear()
-        monkeypatch.setattr(sys, "argv", [str(APP), "--settings", settings.public_json()])
-        shown = AppTest.from_file(str(APP), default_timeout=60)
-        return shown.switch_page(f"views/{page}.py").run()
-
-    return run
-
-
 @contextmanager
 def away(workspace: Workspace) -> Iterator[None]:
     """The store is not where it was, and cannot be made anew: each of its tables answers as one that is not reached."""
@@ -104,8 +90,8 @@ def stands(shown: AppTest, page: str) -> bool:
 
 
 @pages
-def test_before_there_is_anything_each_page_says_what_is_coming(show, empty: Settings, page: str) -> None:
-    shown = show(empty, page)
+def test_before_there_is_anything_each_page_says_what_is_coming(look, empty: Settings, page: str) -> None:
+    shown = look(empty, page, framed=True)
     assert stands(shown, page)
     assert not shown.error
     assert len(re.findall(NOTHING[page], said(shown))) == 1
@@ -114,9 +100,9 @@ def test_before_there_is_anything_each_page_says_what_is_coming(show, empty: Set
 
 @pages
 def test_each_page_says_that_its_data_are_old_and_keeps_its_heading_while_the_store_is_away(
-    show, old: Workspace, page: str
+    look, old: Workspace, page: str
 ) -> None:
-    shown = show(old.settings, page)
+    shown = look(old.settings, page, framed=True)
     assert stands(shown, page)
     assert re.search(OLD[page], said(shown))
     st.cache_data.clear()  # as time does
