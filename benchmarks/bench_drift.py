@@ -22,137 +22,38 @@ import json
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import false_discovery_control
+from drift_check.markets import MARKETS, changed, market, plants
+from drift_check.scoring import (
+    APART,
+    BAR,
+    DAY,
+    EVERY,
+    SPEC,
+    Bars,
+    Rows,
+    alarms,
+    baseline_of,
+    features_of,
+    held_to_compare,
+    scores_along,
+)
 
 from cryptosentinel.config import DriftSettings
-from cryptosentinel.drift import AlibiTabular, Baseline, Pair, compare, compared, find_python, make_baseline, scipy_ks
-from cryptosentinel.features import Feature, FeatureSpec, compute_features
-from cryptosentinel.market import simulated
-from cryptosentinel.market.bars import PRICES, Interval
+from cryptosentinel.drift import AlibiTabular, Pair, compare, find_python, scipy_ks
+from cryptosentinel.market.bars import PRICES
 from cryptosentinel.market.simulated import SimulatedSource
 
-BAR = timedelta(minutes=5)
-SPEC = FeatureSpec(Interval("5m"))
-FEATURES = compared(SPEC)
-NAMES = [feature.name for feature in FEATURES]
-DAY = 288
 TRAINING, BASELINE, WATCHED = 90 * DAY, 72 * DAY, 60 * DAY
-BASELINE_ROWS = 5_000  # as a training keeps
-EVERY = 6  # bars from check to check
-APART = 12  # checks without one, before another alarm begins
-VOLUME = 1.4  # the simulated market's volume goes with this power of its volatility
-MARKETS = {
-    "as it is": {},
-    "clusters of hours": {"_REGIME_VARIANCE": np.ones(3), "_CASCADE": ((2, 0.12), (8, 0.18))},
-    "stable": {"_REGIME_VARIANCE": np.ones(3), "_CASCADE": ((2, 0.0),)},
-}
 EPISODES = {"2020-03": ("2020-02-01", "2020-04-15"), "2022-11": ("2022-10-10", "2022-12-20")}
 # The crash of 12 March 2020; the run on FTX, 8 November 2022.
 EVENTS = {"2020-03": ["2020-03-12T10:30Z"], "2022-11": ["2022-11-08T16:00Z"]}
-Bars, Rows = pd.DataFrame, pd.DataFrame
-
-
-@contextmanager
-def market(changed: dict[str, Any]) -> Iterator[None]:
-    """The simulated market with other constants."""
-    before = {name: getattr(simulated, name) for name in changed}
-    try:
-        for name, value in changed.items():
-            setattr(simulated, name, value)
-        simulated._skeleton.cache_clear()
-        yield
-    finally:
-        for name, value in before.items():
-            setattr(simulated, name, value)
-        simulated._skeleton.cache_clear()
-
-
-def features_of(bars: Bars) -> Rows:
-    return compute_features(bars, SPEC)[["timestamp", *NAMES]].dropna().reset_index(drop=True)
-
-
-def baseline_of(rows: Rows, settings: DriftSettings, features: list[Feature] = FEATURES) -> Baseline:
-    picked = np.unique(np.linspace(0, len(rows) - 1, BASELINE_ROWS).astype(int))
-    kept = rows.iloc[picked].astype(dict.fromkeys(NAMES, np.float32))
-    return make_baseline(kept, features, settings)
-
-
-def scores_along(baseline: Baseline, rows: Rows, ends: Sequence[int], settings: DriftSettings) -> np.ndarray:
-    """What `compare` scores at each row of `ends`, a window a column; many at once, for rows without a gap."""
-    step = round(baseline.cadence / BAR)
-    scores = np.zeros((len(ends), len(baseline.windows)))
-    for phase in {end % step for end in ends}:
-        thin = rows.iloc[phase::step]
-        chosen = [number for number, end in enumerate(ends) if end % step == phase]
-        for column, window in enumerate(baseline.windows):
-            adjusted = window.adjustment(thin)
-            lost = len(thin) - len(adjusted)
-            last = np.array([ends[number] // step - lost for number in chosen])
-            inside = last[:, None] - np.arange(window.rows)
-            samples = {name: np.sort(adjusted[name].to_numpy()[inside], axis=1) for name in adjusted}
-            shares = [_shares(sample, window.reference[name], window.usual[name]) for name, sample in samples.items()]
-            distances, p_values = np.stack(shares, axis=1).transpose(2, 0, 1)
-            sure = false_discovery_control(p_values, axis=1) <= window.rate
-            scores[chosen, column] = (sure & (distances >= settings.least_distance)).mean(axis=1)
-    return scores
-
-
-def _shares(samples: np.ndarray, reference: pd.Series, usual: np.ndarray) -> np.ndarray:
-    """The distance of each sorted sample, and the share of the baseline's stretches as far; shape (n, 2)."""
-    theirs, step = np.sort(reference.to_numpy()), np.arange(1, samples.shape[1] + 1) / samples.shape[1]
-    up_to, below = (np.searchsorted(theirs, samples, side=side) / len(theirs) for side in ("right", "left"))
-    found = np.maximum((step - up_to).max(axis=1), (below - step + step[0]).max(axis=1)).astype(np.float32)
-    farther = len(usual) - np.searchsorted(np.sort(usual), found, side="left")
-    return np.stack([found, (1 + farther) / (1 + len(usual))], axis=1)
-
-
-def held_to_compare(baseline: Baseline, rows: Rows, ends: Sequence[int], settings: DriftSettings) -> None:
-    """Fails where `scores_along` says something else than what the check itself does."""
-    many = scores_along(baseline, rows, ends, settings)
-    for end, quick in zip(ends, many, strict=True):
-        first = max(end - int(baseline.history / BAR) - 1, 0)
-        windows, _ = compare(baseline, rows.iloc[first : end + 1], settings, scipy_ks, bar=BAR)
-        assert np.allclose(quick, [window.score for window in windows]), (end, quick, windows)
-
-
-def alarms(scores: np.ndarray, threshold: float) -> int:
-    found = np.flatnonzero(scores > threshold)
-    return 0 if len(found) == 0 else 1 + int((np.diff(found) > APART).sum())
-
-
-def changed(bars: Bars, at: int, factor: np.ndarray, volume: float) -> Bars:
-    """From bar `at` on, log returns are so many times as large, and volume that to a power."""
-    logs = np.log(bars[list(PRICES)].to_numpy())
-    before = np.concatenate([logs[:1, 3], logs[:-1, 3]])
-    times = np.ones(len(bars))
-    times[at:] = factor[: len(bars) - at]
-    moves = (logs - before[:, None]) * times[:, None]
-    close = logs[0, 3] + np.concatenate([[0.0], np.cumsum(moves[1:, 3])])
-    after = bars.copy()
-    after[list(PRICES)] = np.exp(np.concatenate([close[:1], close[:-1]])[:, None] + moves)
-    after["volume"] = bars["volume"] * times**volume
-    return after
-
-
-def plants() -> dict[str, tuple[np.ndarray, float, int, int]]:
-    """What is planted: factors, power of the volume, how long it is looked for, every so many bars."""
-    days = 3 * DAY
-    climb = 2 ** (np.arange(1, days + 1) / days)
-    return {
-        "doubled at once": (np.full(days, 2.0), VOLUME, 72, EVERY),
-        "doubled at once, same volume": (np.full(days, 2.0), 0.0, 72, EVERY),
-        "tripled at once": (np.full(days, 3.0), VOLUME, 72, EVERY),
-        "doubling in 3 days": (climb, VOLUME, days, 24),
-        "tripling in 3 days": (climb ** np.log2(3), VOLUME, days, 24),
-    }
 
 
 def one_seed(seed: int, count: int, settings: DriftSettings) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""What `bench_drift.py` looks at, and how it looks at much of it."""
