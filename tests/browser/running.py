@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
+PYTHON = str(ROOT / ".venv" / "bin" / "python")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 _ANY_PORT = ("serving.http_port", "serving.grpc_port", "serving.explainer_port", "dashboard.port")
 
@@ -32,6 +33,12 @@ def pages() -> dict[str, str]:
     return {match[1] if match else "": title for title, match in paths.items()}
 
 
+def printed(module: str) -> str:
+    """What a module prints, run in the environment that the project runs in."""
+    ran = subprocess.run([PYTHON, "-m", module], cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
+    return ran.stdout.strip()
+
+
 @contextmanager
 def running_demo(home: Path, *arguments: str) -> Iterator[dict[str, Any]]:
     """`cryptosentinel demo` while the block runs; gives its JSON, which names the URLs.
@@ -40,12 +47,11 @@ def running_demo(home: Path, *arguments: str) -> Iterator[dict[str, Any]]:
         home: its folder.
         arguments: of the command.
     """
-    program = [str(ROOT / ".venv" / "bin" / "python"), "-m", "cryptosentinel.cli"]
     free = [part for name in _ANY_PORT for part in ("--set", f"{name}=0")]
     kept = {name: value for name, value in os.environ.items() if not name.startswith("CRYPTOSENTINEL_")}
     with tempfile.TemporaryFile("w+") as said:
         process = subprocess.Popen(
-            [*program, "demo", "--json", "--home", str(home), *free, *arguments],
+            [PYTHON, "-m", "cryptosentinel.cli", "demo", "--json", "--home", str(home), *free, *arguments],
             cwd=ROOT,
             env=kept | {"PYTHONUNBUFFERED": "1"},
             stdout=subprocess.PIPE,

@@ -14,7 +14,7 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from tests.browser.running import browser_path, pages, running_demo
+from tests.browser.running import browser_path, pages, printed, running_demo
 
 # Name, width, height, scheme. A phone's page is shown as far as the height says: all of it would be a ribbon.
 SCREENS = (("light", 1280, 900, "light"), ("dark", 1280, 900, "dark"), ("phone", 390, 844, "light"))
@@ -75,6 +75,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--url", help="of a dashboard that runs already")
+    parser.add_argument("--seed", help="of the demo's market; by default of one in which an alert is open now")
     parser.add_argument("--home", type=Path, default=Path("build/screenshots"), help="where the demo is made")
     arguments = parser.parse_args()
     executable = browser_path()
@@ -85,7 +86,8 @@ def main() -> int:
     with ExitStack() as stack:
         url = arguments.url
         if url is None:
-            url = stack.enter_context(running_demo(arguments.home))["urls"]["dashboard"]
+            seed = arguments.seed or printed("tests.browser.lively")
+            url = stack.enter_context(running_demo(arguments.home, "--seed", seed))["urls"]["dashboard"]
         player = stack.enter_context(sync_playwright())
         browser = player.chromium.launch(executable_path=executable, args=["--no-sandbox"])
         shoot(browser, url, arguments.folder)
