@@ -10,8 +10,9 @@ import streamlit as st
 
 from cryptosentinel.features import Feature, FeatureSpec
 from dashboard import parts, text
-from dashboard.charts.analysis import REGIMES, season_figure, told
+from dashboard.charts.analysis import season_figure, told
 from dashboard.charts.base import CONFIG
+from dashboard.charts.regimes import REGIMES
 from dashboard.data.analysis import RETURN, Price, Regimes
 from dashboard.data.statistics import Distribution
 from dashboard.text import name, plain

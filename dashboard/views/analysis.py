@@ -8,6 +8,7 @@ from dashboard import parts_analysis as own
 from dashboard import parts_now, shell, text
 from dashboard.charts import analysis as charts
 from dashboard.charts.base import CONFIG
+from dashboard.charts.regimes import regime_figure
 from dashboard.data import analysis as data
 
 RANGES = {"1d": 1, "1w": 7, "1m": 30, "3m": 91, "1y": 365, "all": None}
@@ -128,7 +129,7 @@ def _regimes(days: int | None) -> None:
         own.say(f"No forecast in this time names a regime. The inference pipeline runs {shell.when('inference')}.")
         return
     currency = shell.market().settings.market.currency
-    _chart(charts.regime_figure(found, currency, shell.zone()), "regimes", "Price and the regimes behind it, by name")
+    _chart(regime_figure(found, currency, shell.zone()), "regimes", "Price and the regimes behind it, by name")
     horizon = shell.market().settings.forecast.horizon_bars * shell.market().spec.interval.delta
     own.regime_table(found, text.duration(horizon))
 

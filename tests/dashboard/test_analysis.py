@@ -16,6 +16,7 @@ from streamlit.testing.v1 import AppTest
 from cryptosentinel.config import Settings
 from cryptosentinel.workspace import Workspace
 from dashboard.charts import analysis as charts
+from dashboard.charts.regimes import regime_figure
 from dashboard.data import analysis as data
 from dashboard.data import statistics
 from dashboard.zone import Zone
@@ -181,7 +182,7 @@ def test_regimes_are_told_by_name_and_sign_and_cover_where_they_lead(workspace: 
     assert found is not None
     shares = np.zeros_like(found.shares)
     shares[0, :10], shares[1, 10:] = 1, 1
-    figure = charts.regime_figure(data.Regimes(**{**vars(found), "shares": shares}), "usd")
+    figure = regime_figure(data.Regimes(**{**vars(found), "shares": shares}), "usd")
     lanes = list(figure.select_traces({"type": "heatmap"}))
     assert [lane.name for lane in lanes] == ["▼ Downtrend", "▲ Uptrend"]
     labels = {label.text: label.y for label in figure.layout.annotations}
