@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import re
-import uuid
 
 MAX_IN_FLIGHT = 512  # at about 1 ms each the last of them waits half a second
 BODIES_HELD = 8  # so many of the largest bodies fit in memory at once
@@ -55,4 +55,4 @@ class Admission:
 
 def request_id_of(given: str | None) -> str:
     """The caller's own id of a request where it can be printed and is short, else a new one."""
-    return given if given and _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+    return given if given and _REQUEST_ID.fullmatch(given) else os.urandom(16).hex()

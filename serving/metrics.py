@@ -86,7 +86,7 @@ def count_rows(reply: Reply) -> None:
             counter.inc(count)
 
 
-def count_row(*, abstained: bool, outlying: bool) -> None:
+def count_row(abstained: bool, outlying: bool) -> None:
     """One row was answered."""
     ROWS.inc()
     if abstained:

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import uvicorn
 import uvloop
 from fastapi import FastAPI
@@ -120,7 +121,9 @@ class ForecastServer(ModelServer):
         for model in models:
             self.register_model(model)
         try:
-            uvloop.run(self._serve())
+            # Any number may be asked, and what is not finite is refused by name: here once, not at each request.
+            with np.errstate(over="ignore", invalid="ignore"):
+                uvloop.run(self._serve())
         finally:
             if self._state is not None:
                 remove_state(self._state)

@@ -5,12 +5,14 @@ What is not of that form, or wrong in any way, goes the way of all requests, whi
 
 from __future__ import annotations
 
+import asyncio
 import math
 import struct
 import uuid
-from datetime import datetime
+from collections.abc import Callable
+from datetime import UTC, datetime
 from functools import lru_cache
-from itertools import accumulate, pairwise
+from typing import Any
 
 import numpy as np
 
@@ -42,10 +44,8 @@ class OneRowLane:
         self._spec_hash, self._data_end = manifest.spec_hash, manifest.data_end
         self._count = len(manifest.features)
         self._scale = manifest.features.index(manifest.scale_feature)
-        ends = list(accumulate(math.prod(tensor.shape[1:]) for tensor in form.outputs if tensor.datatype == NUMBER))
-        self._slices = [slice(8 * start, 8 * end) for start, end in pairwise([0, *ends])]
-        self._pack = struct.Struct(f"<{ends[-1]}d").pack
-        self._between = lru_cache(maxsize=64)(self._new_between)
+        self._frame = lru_cache(maxsize=64)(self._new_frame)
+        self._abstention = lru_cache(maxsize=1)(self._new_abstention)  # it holds for a second
 
     async def answer(self, request: ModelInferRequest, *, now: datetime) -> bytes | None:
         """The answer, a serialized `ModelInferResponse`; None where the request is to go the way of all."""
@@ -58,42 +58,42 @@ class OneRowLane:
         numbers = [*row[: len(NUMBERS)], *(bounds[at] for at in _BOUNDS), *bounds, *row.prices]
         if not math.isfinite(sum(numbers)):
             return None
-        expired = expired_model(self._data_end, self._settings, now=now)
-        count_row(abstained=expired is not None, outlying=row.outlying)
-        packed = self._pack(*numbers)
+        abstention = self._abstention(int(now.timestamp()))
+        asyncio.get_running_loop().call_soon(count_row, bool(abstention), row.outlying)
+        frame, pack = self._frame(row.outlying, abstention, row.direction, row.regime, row.champion)
+        fields = frame.copy()
+        fields[1::2] = numbers
         head = ModelInferResponse(id=request.id or str(uuid.uuid4()), model_name=request.model_name)
-        pieces = [head.SerializeToString()]
-        between = self._between(
-            row.outlying, expired.reason if expired else "", row.direction, row.regime, row.champion
-        )
-        for constant, part in zip(between, self._slices, strict=True):
-            pieces += (constant, packed[part])
-        return b"".join(pieces)
+        return bytes(head.SerializeToString()) + pack(*fields)
 
     async def _inferred(self, features: list[float], close: float) -> RowForecast:
         if not self._batches.next_waits():
-            with np.errstate(over="ignore", invalid="ignore"):
-                return self._served.bundle.infer_row(features, close)
+            return self._served.bundle.infer_row(features, close)
         rows = Rows(np.array([close]), np.array([features[self._scale]]), np.array([features]), self._spec_hash)
         return RowForecast.of((await self._batches.wait(self._served, rows)).inference)
 
-    def _new_between(self, outlying: bool, abstention: str, *names: str) -> list[bytes]:
-        """What an answer holds before each tensor of numbers: all that is the same for most rows."""
+    def _new_abstention(self, now_s: int) -> str:
+        expired = expired_model(self._data_end, self._settings, now=datetime.fromtimestamp(now_s, UTC))
+        return expired.reason if expired else ""
+
+    def _new_frame(self, outlying: bool, abstention: str, *names: str) -> tuple[list[Any], Callable[..., bytes]]:
+        """What is the same in most answers, as bytes before each of the numbers, and what joins them."""
         flags = dict(zip((OUTLYING, *FLAGS), (outlying, bool(abstention), False), strict=True))
         texts = dict(zip(NAMES, names, strict=True))
         head, tensors = self._form.frame(1, self._served.version, abstention)
-        pieces = [head]
-        for (name, datatype, _), before in zip(self._form.outputs, tensors, strict=True):
+        constants = [head]
+        for (name, datatype, shape), before in zip(self._form.outputs, tensors, strict=True):
             if datatype == NUMBER:
-                pieces[-1] += before
-                pieces.append(b"")
+                constants[-1] += before
+                constants += [b""] * math.prod(shape[1:])
             elif name in flags:
-                pieces[-1] += before + bytes([flags[name]])
+                constants[-1] += before + bytes([flags[name]])
             else:
-                pieces[-1] += text_tensor(name, (texts[name],))
-        *between, after = pieces
+                constants[-1] += text_tensor(name, (texts[name],))
+        *constants, after = constants
         assert not after, "an answer ends with prices"
-        return between
+        joined = struct.Struct("<" + "".join(f"{len(constant)}sd" for constant in constants))
+        return [field for constant in constants for field in (constant, 0.0)], joined.pack
 
     def _asked(self, request: ModelInferRequest) -> tuple[list[float], float] | None:
         if len(request.inputs) != 2 or request.outputs or request.raw_input_contents:

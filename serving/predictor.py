@@ -12,8 +12,6 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from cryptosentinel.config import ForecastSettings
 from cryptosentinel.predicting import Answer, Rows, answer_with
 from serving._kserve import (
@@ -156,7 +154,7 @@ class ForecastModel(Model):
         began = time.perf_counter()
         answer = await self._now().lane.answer(request, now=self._clock())
         if answer is not None:
-            self._seconds.observe(time.perf_counter() - began)
+            asyncio.get_running_loop().call_soon(self._seconds.observe, time.perf_counter() - began)
         return answer
 
     async def predict(
@@ -270,5 +268,4 @@ def _answer(served: Served, rows: Rows) -> Answer:
 
 
 def _inferred(served: Served, rows: Rows) -> Answer:
-    with np.errstate(over="ignore", invalid="ignore"):
-        return answer_with(served.bundle, served.version, rows)
+    return answer_with(served.bundle, served.version, rows)

@@ -111,17 +111,18 @@ class ForecastServicer(InferenceServicer):
                 tracing.call_ended(span, status.name, error)
         finally:
             seconds = time.perf_counter() - started
-            outcome = _OUTCOMES.get(status, "client_error")
             # The books are kept while the answer is on its way.
-            told = functools.partial(
-                self._log.answered, protocol, outcome, path=name, status=status.name, seconds=seconds, error=error
-            )
-            loop = asyncio.get_running_loop()
-            loop.call_soon(metrics.ended, protocol, outcome, seconds)
-            loop.call_soon(told)
+            asyncio.get_running_loop().call_soon(self._ended, protocol, name, status, seconds, error)
         if status is StatusCode.OK:
             return answer
         return await context.abort(status, sentence)
+
+    def _ended(
+        self, protocol: metrics.Protocol, name: str, status: StatusCode, seconds: float, error: Exception | None
+    ) -> None:
+        outcome = _OUTCOMES.get(status, "client_error")
+        metrics.ended(protocol, outcome, seconds)
+        self._log.answered(protocol, outcome, path=name, status=status.name, seconds=seconds, error=error)
 
     async def _admitted(
         self, protocol: metrics.Protocol, method: Callable[..., Awaitable[Any]], request: Any, context: Any

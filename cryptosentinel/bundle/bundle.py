@@ -29,7 +29,7 @@ from cryptosentinel.bundle.inference import UNKNOWN_REGIME, Array, Inference, Ma
 from cryptosentinel.bundle.manifest import BLEND, MANIFEST, RANDOM_WALK, Manifest
 from cryptosentinel.bundle.one_row import RowForecast, RowRule
 from cryptosentinel.bundle.quantiles import QuantileTable
-from cryptosentinel.bundle.scoring import Tables
+from cryptosentinel.bundle.tables import Tables
 from cryptosentinel.errors import BundleDamagedError, SpecMismatchError
 
 
@@ -99,7 +99,7 @@ class Bundle:
             read_table(path, QUANTILES_FILE, QuantileTable),
             read_table(path, CALIBRATION_FILE, Calibration),
             domain,
-            Models(session, tables),
+            Models(session, tables, domain),
         )
 
     def file(self, name: str) -> Path:
@@ -114,7 +114,7 @@ class Bundle:
 
     def by_graph_alone(self) -> Bundle:
         """The same bundle without its tables, as any other runtime would serve it."""
-        models = Models(self._models.session, None)
+        models = Models(self._models.session, None, self.domain)
         return Bundle(self.path, self.manifest, self.quantiles, self.calibration, self.domain, models)
 
     def check_spec(self, spec_hash: str) -> None:
@@ -153,7 +153,7 @@ class Bundle:
         if not all_warm:
             rows[~warm] = 0.0
         if all_warm and len(rows) == 1:
-            return self._infer_row(rows, features[0, self._scale_column].item(), close.item()).inference(self.priced)
+            return self._infer_row(rows[0], features[0, self._scale_column].item(), close.item()).inference(self.priced)
         raw = self._models.of_rows(rows)
         scale = features[:, self._scale_column] * self._root_horizon
         sigma, dissimilarity, outlying = self._spread(rows, raw, scale, None if all_warm else ~warm)
@@ -187,10 +187,10 @@ class Bundle:
 
     def infer_row(self, features: Sequence[float], close: float) -> RowForecast:
         """As `infer`, for one row of features that are all finite in single precision, in plain numbers."""
-        return self._infer_row(np.array([features], dtype=np.float32), features[self._scale_column], close)
+        return self._infer_row(np.array(features, dtype=np.float32), features[self._scale_column], close)
 
     def _infer_row(self, row: NDArray[np.float32], scale: float, close: float) -> RowForecast:
-        return self._row_rule(row, self._models.of_row(row), scale * self._root_horizon, close)
+        return self._row_rule(*self._models.of_row(row), scale * self._root_horizon, close)
 
     def _returns(self, raw: dict[str, NDArray[Any]], scale: Array) -> Array:
         """Each candidate's log return, shape (candidates, n)."""

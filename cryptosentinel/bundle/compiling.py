@@ -1,4 +1,4 @@
-"""From fitted models to the tables of `scoring`."""
+"""From fitted models to `tables`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from cryptosentinel.bundle.files import DIRECTION
 from cryptosentinel.bundle.inference import Array
-from cryptosentinel.bundle.scoring import MOST_LEAVES, Clusters, Linear, Tables, Trees
+from cryptosentinel.bundle.tables import MOST_LEAVES, Clusters, Linear, Tables, Trees
 
 # All are tested for each row. In 600 trees on cold caches, 4,000 took nine tenths of what walking the trees takes, and
 # 9,000 a tenth more.

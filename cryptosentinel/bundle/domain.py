@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import cached_property
 
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from cryptosentinel.bundle.inference import Array
+from cryptosentinel.bundle.scoring import Scales
 
 # A standardised value beyond this counts as this: one wild feature must not decide alone.
 CLIP = 10.0
@@ -55,14 +57,18 @@ class Domain(BaseModel):  # noqa: PLW1641 - lists have no hash
         Args:
             X: finite features, shape (n, features).
         """
-        means, deviations, twice, squares = self._arrays
-        contiguous: Array = np.ascontiguousarray(X, dtype=np.float64)
-        rows = np.maximum(np.minimum((contiguous - means) / deviations, CLIP), -CLIP)
+        rows, (twice, squares) = self.scales(np.asarray(X, dtype=np.float64)), self._prototypes
         # |row - prototype|^2 multiplied out: no array of rows x prototypes x features. Not as a product of matrices,
         # whose last bits depend on how many rows there are.
         nearest = np.minimum.reduce(squares - np.vecdot(rows[:, None], twice), axis=1) + np.vecdot(rows, rows)
         distance: Array = np.sqrt(np.maximum(nearest, 0.0)) / self.mean_distance
         return distance
+
+    def dissimilarity_of_row(self, scaled: Array) -> float:
+        """`dissimilarity` of one row that was scaled by `scales`, shape (features,)."""
+        twice, squares = self._prototypes
+        nearest = np.minimum.reduce(squares - np.vecdot(scaled, twice)).item() + np.vecdot(scaled, scaled).item()
+        return math.sqrt(max(nearest, 0.0)) / self.mean_distance
 
     def widening(self, dissimilarity: Array) -> Array:
         """What to multiply sigma by: 1, or for an outlying row how far beyond the threshold it is, `WIDEST` at most."""
@@ -73,6 +79,12 @@ class Domain(BaseModel):  # noqa: PLW1641 - lists have no hash
         return isinstance(other, Domain) and self.model_dump() == other.model_dump()
 
     @cached_property
-    def _arrays(self) -> tuple[Array, Array, Array, Array]:
+    def scales(self) -> Scales:
+        """Which standardise features, each `CLIP` from its mean at most."""
+        slopes = 1.0 / np.array(self.deviations)
+        return Scales.of(range(len(self.means)), slopes, -np.array(self.means) * slopes, -CLIP, CLIP)
+
+    @cached_property
+    def _prototypes(self) -> tuple[Array, Array]:
         prototypes = np.array(self.prototypes)
-        return np.array(self.means), np.array(self.deviations), 2.0 * prototypes, (prototypes**2).sum(axis=1)
+        return 2.0 * prototypes, (prototypes**2).sum(axis=1)

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cryptosentinel.bundle.calibration import Calibration
 from cryptosentinel.bundle.domain import Domain
@@ -80,12 +79,12 @@ class RowRule:
         self._calibration = calibration
         self._domain = domain
 
-    def __call__(self, row: NDArray[np.float32], said: Sequence[float], scale: float, close: float) -> RowForecast:
+    def __call__(self, said: Sequence[float], dissimilarity: float, scale: float, close: float) -> RowForecast:
         """The forecast; see `Bundle.infer`.
 
         Args:
-            row: the features, shape (1, features).
-            said: each model's answer for it.
+            said: each model's answer for the row.
+            dissimilarity: of the row to those that models were trained on.
             scale: the scale feature times sqrt(horizon).
             close: the last price.
         """
@@ -99,33 +98,30 @@ class RowRule:
         if self._blends:
             returns.append(blend)
         log_return = 0.0 if self._shrinkage is None else self._shrinkage * blend
-        sigma, dissimilarity, outlying = self._spread(row, said, scale)
+        sigma, outlying = self._spread(said, dissimilarity, scale)
         exponents = [*returns, log_return, *(log_return + sigma * value for value in self._table)]
         prices = (close * np.exp(exponents)).tolist()
         count = len(returns)
-        p_up = 0.5 if self._direction is None else self._calibration.apply(np.array(said[self._direction])).item()
+        p_up = 0.5 if self._direction is None else self._calibration.probability_of(said[self._direction])
         return RowForecast(
-            predicted_price=prices[count],
-            log_return=log_return,
-            sigma=sigma,
-            p_up=p_up,
-            confidence=max(p_up, 1.0 - p_up),
-            dissimilarity=dissimilarity,
-            quantiles=prices[count + 1 :],
-            outlying=outlying,
-            direction=direction_of(p_up),
-            regime=UNKNOWN_REGIME if self._regime is None else self._regimes[int(said[self._regime])],
-            champion=self._champion,
-            prices=prices[:count],
+            prices[count],
+            log_return,
+            sigma,
+            p_up,
+            max(p_up, 1.0 - p_up),
+            dissimilarity,
+            prices[count + 1 :],
+            outlying,
+            direction_of(p_up),
+            UNKNOWN_REGIME if self._regime is None else self._regimes[int(said[self._regime])],
+            self._champion,
+            prices[:count],
         )
 
-    def _spread(self, row: NDArray[np.float32], said: Sequence[float], scale: float) -> tuple[float, float, bool]:
+    def _spread(self, said: Sequence[float], dissimilarity: float, scale: float) -> tuple[float, bool]:
         sigma = scale
         if self._volatility:
             sigma = np.exp(sum(said[at] for at in self._volatility) / len(self._volatility)).item()
-        if self._domain is None:
-            return sigma, 0.0, False
-        dissimilarity = self._domain.dissimilarity(row).item()
-        if not dissimilarity > self._domain.threshold:
-            return sigma, dissimilarity, False
-        return sigma * self._domain.widening(np.array(dissimilarity)).item(), dissimilarity, True
+        if self._domain is None or not dissimilarity > self._domain.threshold:
+            return sigma, False
+        return sigma * self._domain.widening(np.array(dissimilarity)).item(), True

@@ -1,4 +1,4 @@
-"""A bundle's models as tables, which answer for a row in a few calls of NumPy.
+"""Answers of the models that a bundle holds as tables, for a row in a few calls of NumPy.
 
 What walks from node to node waits for memory at each of them. Between the requests of a server caches are cold, and
 there these tables take a third of the time. Trees are scored as in QuickScorer (Lucchese et al. 2015, SIGIR): the
@@ -8,141 +8,53 @@ leaves to its left, and the leftmost leaf that remains is the tree's.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import accumulate, pairwise
-from typing import Any
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from itertools import accumulate, chain, pairwise, zip_longest
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from cryptosentinel.bundle.inference import Array
+from cryptosentinel.bundle.tables import MOST_LEAVES, Clusters, Linear, Trees
 
-# Of a tree: a word has a bit for each.
-MOST_LEAVES = 32
-# A float32's exponent tells which power of two it is.
-_EXPONENT, _BIAS = 23, 127
+# The exponent of a double tells which is the highest bit of a word.
+_EXPONENT, _BIAS = 52, 1023
 # Rows whose conditions are tested together: more of them do not fit into a processor's cache.
 _BLOCK = 128
 
 
-class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class _Tree(NamedTuple):
+    """See `Trees`."""
 
-
-class Trees(_Table):
-    """A sum of trees.
-
-    Attributes:
-        features: of each condition, which feature it tests; conditions lie tree by tree.
-        thresholds: a condition holds where the feature is not above it; in single precision.
-        survivors: of each condition, the leaves that may still be reached where it fails: the leftmost is bit 0.
-        conditions: where each tree's begin; no tree has none.
-        leaves: what the leaves answer, tree by tree, from left to right; in single precision.
-        first_leaves: where each tree's begin.
-        base: what is added to the sum.
-    """
-
-    features: list[int] = Field(min_length=1)
-    thresholds: list[float]
-    survivors: list[int]
-    conditions: list[int]
-    leaves: list[float]
-    first_leaves: list[int]
-    base: float
-
-    @model_validator(mode="after")
-    def _fits_together(self) -> Trees:
-        if not len(self.features) == len(self.thresholds) == len(self.survivors):
-            raise ValueError("has conditions of different length")
-        if len(self.conditions) != len(self.first_leaves):
-            raise ValueError("has trees of different length")
-        for begins, count in ((self.conditions, len(self.features)), (self.first_leaves, len(self.leaves))):
-            if begins[:1] != [0] or not all(a < b for a, b in zip(begins, [*begins[1:], count], strict=True)):
-                raise ValueError("has a tree without conditions or leaves")
-        return self
-
-
-class Linear(_Table):
-    """A weighted sum of features, each limited to the range that was trained on, and of a step function of one.
-
-    It is `intercept + sum(weights * clip(features * slopes + offsets, low, high)) + steps[bin]`.
-
-    Attributes:
-        columns: which features.
-        low: of what is clipped; likewise `high`; None: without limit.
-        stepped: which feature the steps are of; None: there are none.
-        edges: a bin begins at each.
-        steps: one more than edges.
-    """
-
-    columns: list[int]
-    slopes: list[float]
-    offsets: list[float]
-    low: list[float | None]
-    high: list[float | None]
-    weights: list[float]
-    intercept: float
-    stepped: int | None = None
-    edges: list[float] = []
-    steps: list[float] = [0.0]
-
-
-class Clusters(_Table):
-    """Which centre a row is nearest to: where `weights @ features + offsets` is lowest.
-
-    Attributes:
-        weights: of each centre, of each feature.
-        offsets: of each centre.
-    """
-
-    weights: list[list[float]]
-    offsets: list[float]
-
-
-class Tables(_Table):
-    """All of a bundle's models, by name.
-
-    Attributes:
-        trees: the classifier among them gives the logarithm of the odds of a rise.
-        linear: models that are linear.
-        clusters: the regime.
-    """
-
-    trees: dict[str, Trees] = {}
-    linear: dict[str, Linear] = {}
-    clusters: dict[str, Clusters] = {}
-
-    def names(self) -> set[str]:
-        """Of the models."""
-        return {*self.trees, *self.linear, *self.clusters}
+    features: Sequence[int]
+    thresholds: Sequence[float]
+    survivors: Sequence[int]
+    leaves: Sequence[float]
 
 
 class TreeSums:
     """The sums of the trees of several models, one at least, in one go. Threads may share it."""
 
     def __init__(self, tables: Sequence[Trees]) -> None:
+        # Rank by rank, so that one sum down the ranks is that of each model. A base is added last.
+        ranks = [*zip_longest(*map(_trees_of, tables), fillvalue=_constant(0.0)), [_constant(t.base) for t in tables]]
+        self._shape = len(ranks), len(tables)
+        trees = list(chain.from_iterable(ranks))
 
-        def joined(name: str, dtype: type[np.generic], lengths: str | None = None) -> NDArray[Any]:
-            """A field of all models; where it counts from each model's beginning, from that of all."""
-            counts = [0] * len(tables) if lengths is None else [len(getattr(table, lengths)) for table in tables]
-            starts = accumulate(counts[:-1], initial=0)
-            return np.concatenate(
-                [np.array(getattr(table, name), dtype) + dtype(at) for table, at in zip(tables, starts, strict=True)]
-            )
+        def joined(name: str, dtype: type[np.generic]) -> NDArray[Any]:
+            return np.array(list(chain.from_iterable(getattr(tree, name) for tree in trees)), dtype)
 
         self._features = joined("features", np.intp)
-        self._thresholds = joined("thresholds", np.float32)
-        self._survivors = joined("survivors", np.uint32)
-        self._conditions = joined("conditions", np.intp, "features")
+        with np.errstate(over="ignore"):  # above the highest number is infinity
+            self._above = np.nextafter(joined("thresholds", np.float32), np.float32(np.inf))
+        turned = [int(f"{word:0{MOST_LEAVES}b}"[::-1], 2) for tree in trees for word in tree.survivors]
+        self._survivors = np.array(turned, np.uint32).view(np.int32)  # the leftmost leaf's bit is now the highest
         self._leaves = joined("leaves", np.float32)
-        self._first_leaves = joined("first_leaves", np.int32, "leaves") - np.int32(_BIAS)
-        spans = list(pairwise(accumulate((len(table.conditions) for table in tables), initial=0)))
-        longest = max(end - begin for begin, end in spans)
-        # Of each model, which trees; where it has fewer than others the one behind the last, which answers nothing.
-        trees = [[*range(begin, end)] + [spans[-1][1]] * (longest - (end - begin)) for begin, end in spans]
-        self._of_model = np.array(trees, dtype=np.intp)
-        self._bases = np.array([table.base for table in tables], dtype=np.float32)
+        self._conditions = _starts(len(tree.features) for tree in trees)
+        # Where a tree's last leaf would be, if it had one for each bit; and what an exponent has too much.
+        self._last_leaves = _starts(len(tree.leaves) for tree in trees) + (MOST_LEAVES - 1 + _BIAS)
 
     def __call__(self, X: NDArray[np.float32]) -> NDArray[np.float32]:
         """Each model's answer to rows of finite features, shape (..., features): shape (..., models).
@@ -151,56 +63,122 @@ class TreeSums:
         """
         if X.ndim > 1 and len(X) > _BLOCK:
             return np.concatenate([self(X[at : at + _BLOCK]) for at in range(0, len(X), _BLOCK)])
-        # All bits where a condition holds, so that nothing is ruled out.
-        reachable = (X.take(self._features, axis=-1) > self._thresholds).astype(np.uint32)
-        reachable -= np.uint32(1)
+        # What is not above a threshold is below the number that follows it, and their difference has the sign bit.
+        # Drawn over the word it is all bits where a condition holds, so that nothing is ruled out.
+        difference = X.take(self._features, axis=-1)
+        difference -= self._above
+        reachable = difference.view(np.int32)
+        reachable >>= MOST_LEAVES - 1
         reachable |= self._survivors
         left = np.bitwise_and.reduceat(reachable, self._conditions, axis=-1)
-        first = (left & -left).astype(np.float32).view(np.int32) >> _EXPONENT
-        said = np.zeros((*X.shape[:-1], len(self._conditions) + 1), dtype=np.float32)
-        said[..., :-1] = self._leaves.take(first + self._first_leaves)
-        sums: NDArray[np.float32] = np.add.accumulate(said.take(self._of_model, axis=-1), axis=-1)[..., -1]
-        return sums + self._bases
+        highest = left.view(np.uint32).astype(np.float64).view(np.int64)
+        highest >>= _EXPONENT
+        said = self._leaves.take(self._last_leaves - highest)
+        # Not `reduce`, which adds in another order where there is one model.
+        sums: NDArray[np.float32] = np.add.accumulate(said.reshape(*X.shape[:-1], *self._shape), axis=-2)[..., -1, :]
+        return sums
 
 
-class LinearSums:
-    """The answers of several linear models. Threads may share it."""
+def _trees_of(table: Trees) -> list[_Tree]:
+    conditions = pairwise([*table.conditions, len(table.features)])
+    leaves = pairwise([*table.first_leaves, len(table.leaves)])
+    return [
+        _Tree(table.features[a:b], table.thresholds[a:b], table.survivors[a:b], table.leaves[first:end])
+        for (a, b), (first, end) in zip(conditions, leaves, strict=True)
+    ]
 
-    def __init__(self, tables: Sequence[Linear]) -> None:
-        def joined(name: str, missing: float = 0.0) -> Array:
-            values = [value for table in tables for value in getattr(table, name)]
-            return np.array([missing if value is None else value for value in values])
 
-        self._columns = joined("columns").astype(np.intp)
-        self._slopes, self._offsets = joined("slopes"), joined("offsets")
-        self._low, self._high = joined("low", -np.inf), joined("high", np.inf)
-        spans = pairwise(accumulate((len(table.columns) for table in tables), initial=0))
-        self._models = [
-            (slice(*span), np.array(table.weights), table.intercept) for table, span in zip(tables, spans, strict=True)
+def _constant(value: float) -> _Tree:
+    return _Tree([0], [np.finfo(np.float32).max.item()], [(1 << MOST_LEAVES) - 1], [value])
+
+
+def _starts(lengths: Iterable[int]) -> NDArray[np.intp]:
+    *starts, _ = accumulate(lengths, initial=0)
+    return np.array(starts, np.intp)
+
+
+class Scales(NamedTuple):
+    """What is made of features before they are weighed: `clip(feature * slope + offset, low, high)`.
+
+    Attributes:
+        columns: which features, shape (columns,), as all the others; a feature may be in it more than once.
+    """
+
+    columns: NDArray[np.intp]
+    slopes: Array
+    offsets: Array
+    low: Array
+    high: Array
+
+    @classmethod
+    def of(cls, columns: Sequence[int], *numbers: Any) -> Scales:
+        """From numbers, or one for all columns."""
+        return cls(
+            np.array(columns, np.intp), *(np.broadcast_to(np.asarray(n, np.float64), len(columns)) for n in numbers)
+        )
+
+    @classmethod
+    def joined(cls, parts: Sequence[Scales]) -> Scales:
+        """One beside the other."""
+        return cls(*map(np.concatenate, zip(cls.of([], 1.0, 0.0, 0.0, 0.0), *parts, strict=True)))
+
+    def __call__(self, X: Array) -> Array:
+        """Rows of features, shape (..., features), scaled: shape (..., columns)."""
+        scaled = X.take(self.columns, axis=-1)
+        scaled *= self.slopes
+        scaled += self.offsets
+        np.maximum(scaled, self.low, out=scaled)
+        np.minimum(scaled, self.high, out=scaled)
+        return scaled
+
+
+class WeightedSums:
+    """The answers of linear models, and which cluster's centre is nearest. Threads may share it.
+
+    Attributes:
+        scales: of the features that are weighed.
+    """
+
+    def __init__(self, linear: Sequence[Linear], clusters: Sequence[Clusters]) -> None:
+        parts = [
+            Scales.of(t.columns, t.slopes, t.offsets, _limit(t.low, -np.inf), _limit(t.high, np.inf)) for t in linear
         ]
-        self._steps = [
-            (number, table.stepped, np.array(table.edges), np.array(table.steps))
-            for number, table in enumerate(tables)
-            if table.stepped is not None
-        ]
+        parts += [Scales.of(range(len(t.weights[0])), 1.0, 0.0, -np.inf, np.inf) for t in clusters]
+        self.scales = Scales.joined(parts)
+        # Each part has sums of its own: of what is another's, nothing.
+        blocks = [*([t.weights] for t in linear), *(t.weights for t in clusters)]
+        spans = pairwise(accumulate((len(part.columns) for part in parts), initial=0))
+        width = len(self.scales.columns)
+        self._weights = np.concatenate(
+            [np.zeros((0, width))]
+            + [np.pad(block, ((0, 0), (start, width - end))) for block, (start, end) in zip(blocks, spans, strict=True)]
+        )
+        self._offsets = np.array([*(t.intercept for t in linear), *chain.from_iterable(t.offsets for t in clusters)])
+        self._models = len(linear)
+        ends = accumulate((len(t.offsets) for t in clusters), initial=self._models)
+        self._centres = list(pairwise(ends))
+        self._steps = [(at, t.stepped, t.edges, t.steps) for at, t in enumerate(linear) if t.stepped is not None]
 
-    def __call__(self, X: Array) -> list[Array]:
-        """Each model's answer to rows of finite features, shape (..., features): shape (...)."""
-        inside = X.take(self._columns, axis=-1) * self._slopes + self._offsets
-        inside = np.minimum(np.maximum(inside, self._low), self._high)
-        said: list[Array] = [np.vecdot(inside[..., at], weights) + base for at, weights, base in self._models]
-        for number, column, edges, steps in self._steps:
-            said[number] = said[number] + steps.take(edges.searchsorted(X[..., column], side="right"))
-        return said
+    def __call__(self, scaled: Array, X: Array) -> list[NDArray[Any]]:
+        """Each linear model's answer, then of each clustering the nearest centre's number, shape (n,).
+
+        Args:
+            scaled: by `scales`, shape (n, columns).
+            X: rows of finite features, shape (n, features).
+        """
+        sums = np.vecdot(scaled[:, None], self._weights) + self._offsets
+        for at, column, edges, steps in self._steps:
+            sums[:, at] += np.take(steps, np.searchsorted(edges, X[:, column], side="right"))
+        return [*sums[:, : self._models].T, *(sums[:, slice(*span)].argmin(axis=-1) for span in self._centres)]
+
+    def of_row(self, scaled: Array, x: Array) -> list[float]:
+        """As of rows, in plain numbers, for one: shapes (columns,) and (features,)."""
+        sums: list[float] = (np.vecdot(scaled, self._weights) + self._offsets).tolist()
+        for at, column, edges, steps in self._steps:
+            sums[at] += steps[bisect_right(edges, x.item(column))]
+        nearest = [sums.index(min(sums[start:end]), start) - start for start, end in self._centres]
+        return [*sums[: self._models], *nearest]
 
 
-class Nearest:
-    """The nearest cluster. Threads may share it."""
-
-    def __init__(self, table: Clusters) -> None:
-        self._weights, self._offsets = np.array(table.weights), np.array(table.offsets)
-
-    def __call__(self, X: Array) -> NDArray[np.intp]:
-        """Its number, of rows of finite features, shape (..., features): shape (...)."""
-        nearest: NDArray[np.intp] = (np.vecdot(X[..., None, :], self._weights) + self._offsets).argmin(axis=-1)
-        return nearest
+def _limit(given: Sequence[float | None], none: float) -> Array:
+    return np.nan_to_num(np.array(given, np.float64), nan=none)

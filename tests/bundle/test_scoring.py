@@ -25,7 +25,8 @@ from xgboost import XGBClassifier, XGBRegressor
 from cryptosentinel.bundle import DIRECTION, ONNX_FILE, TABLES_FILE, Bundle, compile_tables, compiling, to_onnx
 from cryptosentinel.bundle.answering import Models
 from cryptosentinel.bundle.manifest import MANIFEST, file_digest
-from cryptosentinel.bundle.scoring import LinearSums, Nearest, Tables, TreeSums
+from cryptosentinel.bundle.scoring import TreeSums, WeightedSums
+from cryptosentinel.bundle.tables import Tables
 from cryptosentinel.errors import BundleDamagedError
 
 FEATURES = 5
@@ -87,7 +88,7 @@ def test_models_of_different_lengths_do_not_mix() -> None:
 def test_a_classifier_gives_the_probability_of_a_rise() -> None:
     X, y = data(4)
     estimator = XGBClassifier(n_estimators=5, n_jobs=1).fit(X, y > 0.5)
-    models = Models(_session_of(estimator), compiled(estimator, DIRECTION))
+    models = Models(_session_of(estimator), compiled(estimator, DIRECTION), None)
     probabilities = models.of_rows(X)[DIRECTION]
     assert probabilities == pytest.approx(estimator.predict_proba(X)[:, 1], abs=1e-6)
     assert np.ptp(probabilities) > 0.1
@@ -127,20 +128,23 @@ LINEAR = {
 def test_linear_models_answer_as_scikit_learn_does_inside_and_outside_of_what_they_were_fitted_on(kind: str) -> None:
     X, y = data(5)
     estimator = LINEAR[kind]().fit(X, y)
-    sums = LinearSums([compiled(estimator).linear["model"]])
+    sums = WeightedSums([compiled(estimator).linear["model"]], [])
     edges = np.float32(estimator[0].transformers_[1][1].bin_edges_[0]) if kind == "with bins" else np.float32([0.0])
-    asked = np.concatenate([X, 10 * X, np.repeat(edges[:, None], FEATURES, axis=1)])
-    (said,) = sums(asked.astype(np.float64))
-    assert said == pytest.approx(estimator.predict(asked.astype(np.float64)), abs=1e-9)
-    assert all(sums(row.astype(np.float64))[0] == answer for row, answer in zip(asked, said, strict=True))
+    asked = np.concatenate([X, 10 * X, np.repeat(edges[:, None], FEATURES, axis=1)]).astype(np.float64)
+    (said,) = sums(sums.scales(asked), asked)
+    assert said == pytest.approx(estimator.predict(asked), abs=1e-9)
+    assert [sums.of_row(sums.scales(row), row)[0] for row in asked] == said.tolist()
 
 
 def test_the_nearest_centre_is_the_one_that_scikit_learn_finds() -> None:
     X, _ = data(6)
     estimator = make_pipeline(StandardScaler(), PCA(3), KMeans(4, n_init=1, random_state=0)).fit(X)
-    nearest = Nearest(compiled(estimator).clusters["model"])
-    assert (nearest(X.astype(np.float64)) == estimator.predict(X)).all()
-    assert len(set(nearest(X.astype(np.float64)))) == 4
+    sums = WeightedSums([], [compiled(estimator).clusters["model"]])
+    asked = X.astype(np.float64)
+    (nearest,) = sums(sums.scales(asked), asked)
+    assert (nearest == estimator.predict(X)).all()
+    assert len(set(nearest)) == 4
+    assert [sums.of_row(sums.scales(row), row)[0] for row in asked] == nearest.tolist()
 
 
 @pytest.mark.parametrize(

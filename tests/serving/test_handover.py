@@ -313,6 +313,7 @@ def test_a_request_that_is_no_good_for_a_forecast_is_refused_alike_and_goes_no_f
         assert handover is None or handover.handed == []
 
 
+@pytest.mark.filterwarnings("ignore:overflow")  # a server says it once for all requests
 def test_rows_with_no_finite_forecast_are_refused_alike(served):
     far = dict.fromkeys(instances(1)[0]["features"], 3e38)
     model = ForecastModel("m", handover=Recorded())
