@@ -5,21 +5,27 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import datetime
+from time import sleep
 from typing import Any, Literal
 
 import pandas as pd
+import plotly.graph_objects as go
 import streamlit as st
 
 from cryptosentinel.alerting import Mute
 from cryptosentinel.bundle import FLAT
 from cryptosentinel.predicting import NO_BETTER_THAN_A_COIN, REGIME_WORDS, is_coin, made_by
 from dashboard import text
+from dashboard.charts.base import CONFIG
 from dashboard.data.alerts import loud_first
 from dashboard.data.home import Home
 from dashboard.text import name, plain
 from dashboard.zone import UTC_ZONE, Zone
 
 Tone = Literal["blue", "orange", "off"]
+# What a browser takes to show the figures that it was sent before a first chart.
+FIGURES_FIRST_S = 0.5
+_DRAWN = "a chart was drawn"
 
 
 def tone(move: float) -> Tone:
@@ -46,6 +52,18 @@ def card(
 def aside(sentence: str) -> None:
     """A sentence in grey; `st.caption` is too pale to be read by everybody."""
     st.markdown(f":small[:gray[{sentence}]]")
+
+
+def chart(figure: go.Figure, key: str, alt: str, *, config: dict[str, Any] = CONFIG) -> None:
+    """A chart; `alt` says what it shows. The first that a viewer is sent comes a moment after what is above it.
+
+    By it their browser loads Plotly, which keeps it from everything else for a second, on a slow machine for two: it
+    would show the figures that it already has only afterwards.
+    """
+    if _DRAWN not in st.session_state:
+        st.session_state[_DRAWN] = True
+        sleep(FIGURES_FIRST_S)
+    st.plotly_chart(figure, key=key, config=config, alt=alt)
 
 
 def alerts(rows: pd.DataFrame, mutes: Mapping[str, Mute], now: datetime, zone: Zone) -> None:

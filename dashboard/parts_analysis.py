@@ -11,7 +11,6 @@ import streamlit as st
 from cryptosentinel.features import Feature, FeatureSpec
 from dashboard import parts, text
 from dashboard.charts.analysis import season_figure, told
-from dashboard.charts.base import CONFIG
 from dashboard.charts.regimes import REGIMES
 from dashboard.data.analysis import RETURN, Price, Regimes
 from dashboard.data.statistics import Distribution
@@ -189,11 +188,10 @@ def seasons(hours: pd.DataFrame, weekdays: pd.DataFrame, zone: str) -> None:
                 continue
             for measure, title in MEASURES.items():
                 st.markdown(f"**{title} by {what}**")
-                st.plotly_chart(
+                parts.chart(
                     season_figure(table, measure, weekdays=weekly),
-                    key=f"{measure} {what}",
-                    config=CONFIG,
-                    alt=f"{title} by {what}, with 95% intervals",
+                    f"{measure} {what}",
+                    f"{title} by {what}, with 95% intervals",
                 )
 
 

@@ -11,7 +11,6 @@ from cryptosentinel.alerting import remedy_of
 from cryptosentinel.config import ConceptSettings
 from cryptosentinel.drift import CHALLENGERS, Concept, DriftReport, in_words, page
 from dashboard import parts, text
-from dashboard.charts.base import CONFIG
 from dashboard.charts.drift import Level, gauge_figure, then_and_now
 from dashboard.data.drift import Drift, feature_table, what_follows
 from dashboard.text import plain
@@ -111,11 +110,10 @@ def distributions(report: DriftReport) -> None:
         bind="query-params", width=380,
     )  # fmt: skip
     windows = [in_words(window.hours) for window in report.windows]
-    st.plotly_chart(
+    parts.chart(
         then_and_now(by_name[chosen], windows),
-        key="then",
-        config=CONFIG,
-        alt=f"How {chosen} was distributed in the baseline, and how it is now",
+        "then",
+        f"How {chosen} was distributed in the baseline, and how it is now",
     )
     parts.aside("As it is, hours and weekends included. The bins at the ends hold what lies beyond its outer 0.5%.")
 
@@ -125,9 +123,9 @@ def concept(found: Concept, settings: ConceptSettings) -> None:
     verdict(found.drifted, found.sentence(), remedy_of("concept_drift") if found.drifted else "Nothing is to be done.")
     level = Level("evidence", min(found.level / 1.25, 1), 1 / 1.25, f"{found.evidence:,.3g}")
     limit = f"{found.limit / 1e6:,.2f} million" if found.limit >= 1e6 else f"{found.limit:,.0f}"
-    st.plotly_chart(
+    parts.chart(
         gauge_figure([level], f" limit {limit} "),
-        key="evidence",
+        "evidence",
         config={"displayModeBar": False},
         alt="The evidence against the forecasts, by its digits, against its limit",
     )

@@ -15,7 +15,6 @@ from cryptosentinel.predicting import ENOUGH_OUTCOMES, PENDING
 from cryptosentinel.workspace import Workspace
 from dashboard import parts, shell, text
 from dashboard.charts import forecasts as charts
-from dashboard.charts.base import CONFIG
 from dashboard.charts.price import error_chart
 from dashboard.data.forecasts import (
     ORDERS,
@@ -109,7 +108,7 @@ def over_time(view: str, period: Period, now: datetime, choice: Choice) -> None:
             else "None of these forecasts has an actual price yet."
         )
         return
-    st.plotly_chart(figure, key="over-time", config=CONFIG, alt=VIEWS[view])
+    parts.chart(figure, "over-time", VIEWS[view])
     if note:
         parts.aside(note)
 

@@ -20,7 +20,6 @@ from cryptosentinel.explaining import (
 from cryptosentinel.predicting import evidence
 from dashboard import explaining, parts, shell, text
 from dashboard.charts import insights as charts
-from dashboard.charts.base import CONFIG
 from dashboard.data import insights as data
 from dashboard.data import versions
 from dashboard.data.insights import Record, Registry, Version
@@ -93,9 +92,7 @@ def taken_apart(explanation: Explanation, subject: Subject) -> None:
         return
     st.markdown(f"**{plain(shown.title)}**: {plain(shown.total)}")
     figure = charts.waterfall(shown, subject, explanation.features, TOP)
-    st.plotly_chart(
-        figure, key="waterfall", config=CONFIG, alt=f"What each feature adds to the {subject}: {shown.total}"
-    )
+    parts.chart(figure, "waterfall", f"What each feature adds to the {subject}: {shown.total}")
     parts.aside(
         "What the models make of a value, not what moved the market. The range is the bundle's own: what is logged is "
         "adjusted by how earlier forecasts came out."
@@ -142,7 +139,7 @@ def lime(row: pd.Series, version: int) -> None:
         with column:
             st.markdown(f"**{_LIME.get(target, plain(target))}**, R² {model.r_squared:.2f}")
             figure = charts.local_chart(model)
-            st.plotly_chart(figure, key=f"lime-{target}", config=CONFIG, alt=f"LIME's weights of {target}")
+            parts.chart(figure, f"lime-{target}", f"LIME's weights of {target}")
     parts.aside(
         "What one standard deviation more of a feature would change, by a straight line fitted around the row. R² says "
         "how well a straight line describes the models there; where it is low, the weights say little."
@@ -176,7 +173,7 @@ def importances(outcome: Explained | Unexplained, subject: Subject) -> None:
         measured = "By the newest drift check: how far price, direction and range move when it is shuffled among rows."
     if any(values.values()):
         figure = charts.importance_chart(values, TOP)
-        st.plotly_chart(figure, key="importances", config=CONFIG, alt="How much each feature matters in general")
+        parts.chart(figure, "importances", "How much each feature matters in general")
         measured += " How much a model uses a feature, not whether that helps."
     parts.aside(plain(measured))
 
@@ -220,11 +217,11 @@ def record(found: Record, version: Version) -> None:
         st.markdown("**Probabilities of a rise**")
         if found.reliability:
             figure = charts.calibration_chart(found.reliability)
-            st.plotly_chart(figure, key="calibration", config=CONFIG, alt="How often the price rose, by what was said")
+            parts.chart(figure, "calibration", "How often the price rose, by what was said")
     with right:
         st.markdown("**Intervals**")
         figure = charts.coverage_chart(found.covered, versions.held_out(version))
-        st.plotly_chart(figure, key="coverage", config=CONFIG, alt="How often prices were within their intervals")
+        parts.chart(figure, "coverage", "How often prices were within their intervals")
     independent = max((each.independent for each in found.covered.values()), default=0)
     parts.aside(
         f"{found.settled:,} settled forecasts of the log since {found.since:%Y-%m-%d %H:%M} UTC; "

@@ -12,7 +12,6 @@ import streamlit as st
 
 from cryptosentinel.workspace import Workspace
 from dashboard import parts, shell, text
-from dashboard.charts.base import CONFIG
 from dashboard.charts.forecasts import fan
 from dashboard.data.forecasts import Chosen, History, Opened, read_opened
 from dashboard.shell import Table
@@ -61,7 +60,7 @@ def opened(made_at: datetime, now: datetime) -> None:
     if one is None:
         parts.aside(plain(f"No forecast was made at {zone.told(made_at, now)}."))
         return
-    st.plotly_chart(figure, key="fan", config=CONFIG, alt="The forecast's bands, and the bars that came")
+    parts.chart(figure, "fan", "The forecast's bands, and the bars that came")
     _told(one, zone)
 
 

@@ -10,7 +10,6 @@ import streamlit as st
 from cryptosentinel.workspace import Workspace
 from dashboard import parts, parts_alerts, parts_now, shell, text
 from dashboard.charts.alerts import alert_chart
-from dashboard.charts.base import CONFIG
 from dashboard.data.alerts import (
     KINDS,
     Alerts,
@@ -87,7 +86,7 @@ def _timeline(alerts: Alerts, rows: pd.DataFrame, days: int) -> None:
         parts.aside("Nothing was open in this time.")
         return
     figure = alert_chart(rows, KINDS, alerts.now, alerts.interval, days, shell.zone())
-    st.plotly_chart(figure, key="timeline", config=CONFIG, alt="A row a kind of alert, a bar for each time it was open")
+    parts.chart(figure, "timeline", "A row a kind of alert, a bar for each time it was open")
     parts.aside("A bar has the severity that its alert came to.")
 
 

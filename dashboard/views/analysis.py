@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import streamlit as st
 
+from dashboard import parts, parts_now, shell, text
 from dashboard import parts_analysis as own
-from dashboard import parts_now, shell, text
 from dashboard.charts import analysis as charts
-from dashboard.charts.base import CONFIG
 from dashboard.charts.regimes import regime_figure
 from dashboard.data import analysis as data
 
@@ -43,16 +42,12 @@ def live() -> None:
                 draw(RANGES[chosen])
 
 
-def _chart(figure: object, key: str, alt: str) -> None:
-    st.plotly_chart(figure, key=key, config=CONFIG, alt=alt)
-
-
 def _price(days: int | None) -> None:
     price = shell.read(data.read_price, days, of=["bars"])
     if price is None:
         return
     own.price_cards(price)
-    _chart(
+    parts.chart(
         charts.price_figure(price, shell.market().settings.market.currency, shell.zone()),
         "price",
         "Candlesticks of the price, and the volume below",
@@ -68,7 +63,7 @@ def _features(days: int | None) -> None:
     chosen = own.choose_features(shell.market().spec.features)
     lines = shell.read(data.read_lines, days, chosen, of=["features"])
     if lines:
-        _chart(charts.lines_figure(lines, shell.zone()), "lines", f"Over time: {', '.join(lines)}")
+        parts.chart(charts.lines_figure(lines, shell.zone()), "lines", f"Over time: {', '.join(lines)}")
     else:
         own.say("No value of these is known in this time: a feature counts once it has bars enough behind it.")
     own.explain_features(shell.market().spec.features, chosen)
@@ -82,7 +77,7 @@ def _correlations(days: int | None) -> None:
         return
     left, right = st.columns([3, 2], gap="medium")
     with left:
-        _chart(charts.correlation_figure(found), "correlations", "Heat map of correlations")
+        parts.chart(charts.correlation_figure(found), "correlations", "Heat map of correlations")
     with right:
         own.pairs(data.strongest(found, 12), found.rows)
 
@@ -93,7 +88,7 @@ def _distributions(days: int | None) -> None:
     if found is None:
         own.say("Too few values in this time, or all of them are the same.")
         return
-    _chart(charts.distribution_figure(found, unit, tails=tails), "histogram", "Histogram and normal distribution")
+    parts.chart(charts.distribution_figure(found, unit, tails=tails), "histogram", "Histogram and normal distribution")
     own.moments(found, unit)
 
 
@@ -107,7 +102,9 @@ def _volatility(days: int | None) -> None:
     if found.notna().sum() < 2:
         own.say("Too few bars in this time.")
         return
-    _chart(charts.volatility_figure(found, own.SMOOTH, shell.zone()), "volatility", "Realised volatility over time")
+    parts.chart(
+        charts.volatility_figure(found, own.SMOOTH, shell.zone()), "volatility", "Realised volatility over time"
+    )
     own.volatility_words(found)
 
 
@@ -120,7 +117,7 @@ def _memory(days: int | None) -> None:
     for what, title, sentence in own.MEMORIES:
         st.markdown(f"**{title}**")
         own.say(sentence)
-        _chart(charts.memory_figure(found, what, minutes), f"memory {what}", f"Autocorrelations: {title}")
+        parts.chart(charts.memory_figure(found, what, minutes), f"memory {what}", f"Autocorrelations: {title}")
 
 
 def _regimes(days: int | None) -> None:
@@ -129,7 +126,7 @@ def _regimes(days: int | None) -> None:
         own.say(f"No forecast in this time names a regime. The inference pipeline runs {shell.when('inference')}.")
         return
     currency = shell.market().settings.market.currency
-    _chart(regime_figure(found, currency, shell.zone()), "regimes", "Price and the regimes behind it, by name")
+    parts.chart(regime_figure(found, currency, shell.zone()), "regimes", "Price and the regimes behind it, by name")
     horizon = shell.market().settings.forecast.horizon_bars * shell.market().spec.interval.delta
     own.regime_table(found, text.duration(horizon))
 

@@ -8,7 +8,6 @@ from cryptosentinel.drift import DriftReport
 from cryptosentinel.errors import CryptoSentinelError
 from dashboard import parts, parts_runs, shell, text
 from dashboard import parts_drift as own
-from dashboard.charts.base import CONFIG
 from dashboard.charts.drift import history_figure, score_gauge
 from dashboard.data.drift import Drift, read_concept, read_drift, read_history
 from dashboard.data.home import Home
@@ -90,8 +89,8 @@ def _report(drift: Drift, report: DriftReport, home: Home) -> None:
         age = text.duration(home.now - drift.checked_at)
         st.badge(f"STALE: checked {age} ago", icon=":material/warning:", color="orange")
     own.data_verdict(report)
-    st.plotly_chart(
-        score_gauge(report), key="score", config={"displayModeBar": False}, alt="Drift scores against the threshold"
+    parts.chart(
+        score_gauge(report), "score", config={"displayModeBar": False}, alt="Drift scores against the threshold"
     )
     own.about_check(drift, report, home.clock, shell.zone())
     own.download(report)
@@ -110,11 +109,10 @@ def _history() -> None:
             label_visibility="collapsed",
         )
     history = shell.read(read_history, HISTORY[chosen], of=["clock"])
-    st.plotly_chart(
+    parts.chart(
         history_figure(history, shell.zone()),
-        key="scores",
-        config=CONFIG,
-        alt="Drift scores over time, the threshold, and when the champion changed",
+        "scores",
+        "Drift scores over time, the threshold, and when the champion changed",
     )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import streamlit as st
 
 from dashboard import parts, parts_home, parts_now, parts_record, shell, text
-from dashboard.charts.base import CONFIG
 from dashboard.data.home import Home, forecast_table
 from dashboard.parts_home import Drawn
 
@@ -55,7 +54,7 @@ def _chart(home: Home) -> Drawn:
             label_visibility="collapsed",
         )
     drawn = parts_home.drawn(home, hours)
-    st.plotly_chart(drawn.price, key="price", config=CONFIG, alt="Candlesticks of the price, and the forecast")
+    parts.chart(drawn.price, "price", "Candlesticks of the price, and the forecast")
     return drawn
 
 
@@ -66,7 +65,7 @@ def _past(home: Home, drawn: Drawn) -> None:
         if drawn.errors is None:
             parts.aside("No forecast for these hours has been settled yet.")
         else:
-            st.plotly_chart(drawn.errors, key="errors", config=CONFIG, alt="Errors of past forecasts and their bands")
+            parts.chart(drawn.errors, "errors", "Errors of past forecasts and their bands")
     with right:
         # What is read is that of `RECORD_WINDOW`; a young market has less.
         st.header(f"Record of the last {text.duration(home.now - home.forecasts['made_at'].iloc[0])}", anchor=False)

@@ -9,7 +9,6 @@ import streamlit as st
 
 from cryptosentinel.runs import KINDS, Kind, Run
 from dashboard import parts, parts_runs, shell
-from dashboard.charts.base import CONFIG
 from dashboard.charts.pipelines import duration_chart
 from dashboard.data.market import is_recorded
 from dashboard.data.pipelines import (
@@ -93,7 +92,7 @@ def _history() -> None:
     with left:
         if len(ended):
             figure = duration_chart(ended, NAMES, zone)
-            st.plotly_chart(figure, key="durations", config=CONFIG, alt="How long runs took, by pipeline and outcome")
+            parts.chart(figure, "durations", "How long runs took, by pipeline and outcome")
     with right:
         st.dataframe(
             run_table(shown, utc_now()),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cryptosentinel.config import Settings
+from dashboard import parts
 
 if TYPE_CHECKING:
     from streamlit.testing.v1 import AppTest
@@ -58,3 +59,11 @@ def look(monkeypatch: pytest.MonkeyPatch, forget: Callable[[], None]) -> Callabl
 
     forget()
     return run
+
+
+@pytest.fixture(autouse=True)
+def waited(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """How long pages waited, which they say they do and do not."""
+    seconds: list[float] = []
+    monkeypatch.setattr(parts, "sleep", seconds.append)
+    return seconds

@@ -16,6 +16,7 @@ from cryptosentinel.config import Settings, load_settings
 from cryptosentinel.storage import ALERTS, DELIVERIES, Storage
 from cryptosentinel.storage.frames import of_records
 from cryptosentinel.workspace import open_workspace
+from dashboard import parts
 from dashboard.acting import Permission
 from dashboard.charts.alerts import alert_chart
 from dashboard.data.alerts import (
@@ -202,7 +203,7 @@ def said(page: AppTest) -> str:
     return "\n".join(str(getattr(element, "label", "") or element.value) for kind in kinds for element in kind)
 
 
-def test_what_is_open_is_shown_with_what_to_do_and_who_knows(show, storage: Storage) -> None:
+def test_what_is_open_is_shown_with_what_to_do_and_who_knows(show, storage: Storage, waited: list[float]) -> None:
     page = show()
     cards = {metric.label: (metric.value, metric.delta) for metric in page.metric}
     assert cards["Open"] == ("2", "1 critical, 0 acknowledged")
@@ -218,6 +219,9 @@ def test_what_is_open_is_shown_with_what_to_do_and_who_knows(show, storage: Stor
     assert "Muted until" in words
     assert [table.value["Kind"].tolist() for table in page.dataframe] == [["Drift"], ["Volatility"]]
     assert len(page.get("plotly_chart")) == 1
+    assert waited == [parts.FIGURES_FIRST_S]
+    assert len(page.run().get("plotly_chart")) == 1
+    assert waited == [parts.FIGURES_FIRST_S], "a viewer waits again for a chart, though their browser has Plotly"
     past = show(show="Past", kinds="Drift")
     assert not past.subheader
     assert "Past" in [header.value for header in past.header]
