@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
-from itertools import accumulate, chain, pairwise, zip_longest
+from itertools import accumulate, chain, pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,7 +20,9 @@ from cryptosentinel.bundle.inference import Array
 from cryptosentinel.bundle.tables import MOST_LEAVES, Clusters, Linear, Trees
 
 # The exponent of a double tells which is the highest bit of a word.
-_EXPONENT, _BIAS = 52, 1023
+_EXPONENT, _BIAS = np.array(52), 1023
+# Of a difference in single precision. A number of Python's would be converted anew for each row.
+_SIGN = np.array(31, np.int32)
 # Rows whose conditions are tested together: more of them do not fit into a processor's cache.
 _BLOCK = 128
 
@@ -38,10 +40,17 @@ class TreeSums:
     """The sums of the trees of several models, one at least, in one go. Threads may share it."""
 
     def __init__(self, tables: Sequence[Trees]) -> None:
-        # Rank by rank, so that one sum down the ranks is that of each model. A base is added last.
-        ranks = [*zip_longest(*map(_trees_of, tables), fillvalue=_constant(0.0)), [_constant(t.base) for t in tables]]
-        self._shape = len(ranks), len(tables)
-        trees = list(chain.from_iterable(ranks))
+        grown = [_trees_of(table) for table in tables]
+        given = list(chain.from_iterable(grown))
+        # Trees of a size lie together: where sizes change from tree to tree a processor guesses wrong at each. Behind
+        # them is one that answers nothing, for models of fewer trees than others, and each model's base, added last.
+        order = np.argsort([len(tree.features) for tree in given], kind="stable")
+        trees = [*(given[at] for at in order), _constant(0.0), *(_constant(table.base) for table in tables)]
+        nothing, longest = len(given), max(map(len, grown))
+        places = np.split(np.argsort(order), np.cumsum([len(own) for own in grown[:-1]]))
+        self._of_model = np.array(
+            [[*own, *[nothing] * (longest - len(own)), nothing + 1 + number] for number, own in enumerate(places)]
+        )
 
         def joined(name: str, dtype: type[np.generic]) -> NDArray[Any]:
             return np.array(list(chain.from_iterable(getattr(tree, name) for tree in trees)), dtype)
@@ -68,14 +77,13 @@ class TreeSums:
         difference = X.take(self._features, axis=-1)
         difference -= self._above
         reachable = difference.view(np.int32)
-        reachable >>= MOST_LEAVES - 1
+        reachable >>= _SIGN
         reachable |= self._survivors
         left = np.bitwise_and.reduceat(reachable, self._conditions, axis=-1)
         highest = left.view(np.uint32).astype(np.float64).view(np.int64)
         highest >>= _EXPONENT
-        said = self._leaves.take(self._last_leaves - highest)
-        # Not `reduce`, which adds in another order where there is one model.
-        sums: NDArray[np.float32] = np.add.accumulate(said.reshape(*X.shape[:-1], *self._shape), axis=-2)[..., -1, :]
+        said = self._leaves.take(self._last_leaves - highest).take(self._of_model, axis=-1)
+        sums: NDArray[np.float32] = np.add.accumulate(said, axis=-1)[..., -1]
         return sums
 
 
