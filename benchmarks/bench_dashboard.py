@@ -4,8 +4,8 @@
 
 Makes the store (see `dashboard_scale.store`; `--store` keeps it, and takes one that was kept), starts the dashboard as
 `cryptosentinel up` does, and looks at every page of `app.PAGES`: first with nothing in the server's caches, then as the
-next viewer does, then giving each filter another value; then in headless Chromium, where there is one. `--write` puts
-what is printed into benchmarks/results/dashboard.md.
+next viewer does, then giving each filter another value; then in headless Chromium, where there is one: each page in one
+of its own, whose cache is empty. `--write` puts what is printed into benchmarks/results/dashboard.md.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from dashboard_scale.viewer import Chromium, Drawn, Viewer
 
 from cryptosentinel.config import Settings, load_settings
 from cryptosentinel.workspace import stored_workspace
+from dashboard.parts import FIGURES_FIRST_S
 from pipelines.dashboard import free_port, running_dashboard
 
 T = TypeVar("T")
@@ -48,7 +49,7 @@ class Times:
         whole: until all of it, for them.
         filters: by the filter's label, the first time; and what of it the server computed.
         computed: by the server, for the first viewer and for the next, whatever else the machine did.
-        browser: until the first content in a browser whose cache is empty, then again.
+        browser: until the first content in a browser whose cache is empty, then in the same one again.
         size: bytes over the WebSocket.
     """
 
@@ -97,8 +98,8 @@ def measured(settings: Settings, asked: list[str] | None, viewers: int, folder: 
         alone = resident_mb(server)
         chromium = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chrome"))), None)
         if chromium:
-            with Chromium.opened(chromium) as browser:
-                for path, noted in times.items():
+            for path, noted in times.items():
+                with Chromium.opened(chromium) as browser:
                     noted.browser = (browser.visit(f"{address}/{path}"), browser.visit(f"{address}/{path}"))
         began = time.perf_counter()
         crowd, errors = look_together(address, paths, viewers)
@@ -130,9 +131,12 @@ def measured(settings: Settings, asked: list[str] | None, viewers: int, folder: 
         "|---|---:|---:|---|",
         *(f"| {n} | {v:.4g} | {m:g} | {'yes' if v <= m else '**no**'} |" for n, (v, m) in held.items()),
         "",
-        "Milliseconds until the first content: for the first viewer with nothing cached, for the next, and in Chromium "
-        "from navigation, with an empty cache and again. Computed: processor time of the server for all of a page, for "
-        "the first viewer and the next, and for a filter; it says more than the rest where the machine had other work.",
+        "Milliseconds until the first content, which is a figure, chart, table or warning of the page's own: for the "
+        "first viewer with nothing cached and for the next, until the server sent it; in Chromium from navigation "
+        "until it is in the page, in a browser that was never here and in the same one again. All of it has the "
+        f"{FIGURES_FIRST_S * 1e3:.0f} ms in it by which a viewer's first chart comes after the figures above it. "
+        "Computed: processor time of the server for all of a page, for the first viewer and the next, and for a "
+        "filter; it says more than the rest where the machine had other work.",
         "",
         "| Page | First viewer | Next viewer | ... all of it | kB | Computed | Slowest filter | Chromium |",
         "|---|---:|---:|---:|---:|---:|---|---:|",

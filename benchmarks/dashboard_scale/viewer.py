@@ -175,6 +175,7 @@ class Chromium:
                 noted = Path(folder) / "DevToolsActivePort"
                 while not (noted.exists() and noted.read_text().count("\n")):
                     time.sleep(0.05)
+                time.sleep(1)  # what it does once it has started is no part of a visit
                 port = noted.read_text().split()[0]
                 with urlopen(Request(f"http://127.0.0.1:{port}/json/new?about:blank", method="PUT")) as answer:
                     tab = json.load(answer)

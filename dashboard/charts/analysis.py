@@ -40,18 +40,21 @@ def price_figure(price: Price, currency: str, zone: Zone = UTC_ZONE) -> go.Figur
         increasing={"line": {"color": UP, "width": 1.2}, "fillcolor": _CLEAR},
         decreasing={"line": {"color": DOWN, "width": 1.2}, "fillcolor": DOWN},
     )
-    figure.add_bar(
-        x=naive(candles["timestamp"]),
-        y=candles["volume"],
-        yaxis="y2",
-        name="volume",
-        marker={"color": np.where(rises, _CLEAR, DOWN), "line": {"color": np.where(rises, UP, DOWN), "width": 1}},
-        hovertemplate="%{y:.4s}",
-    )
+    # Two traces, as Plotly looks at each colour of an array for longer than at all the rest.
+    for chosen, line, fill in ((rises, UP, _CLEAR), (~rises, DOWN, DOWN)):
+        figure.add_bar(
+            x=naive(candles.loc[chosen, "timestamp"]),
+            y=candles.loc[chosen, "volume"],
+            yaxis="y2",
+            name="volume",
+            marker={"color": fill, "line": {"color": line, "width": 1}},
+            hovertemplate="%{y:.4s}",
+        )
     # Over years, a rise by a tenth is to look alike at every price.
     scale = {"type": "log", "dtick": "D2"} if is_logarithmic(price) else {}
     figure.update_layout(
         showlegend=False,
+        barmode="overlay",
         bargap=0.15,
         yaxis={"domain": [0.27, 1], "title": currency.upper(), "hoverformat": number_format(price.lowest), **scale},
         yaxis2={"domain": [0, 0.2], "side": "right", "title": "volume", "tickformat": "~s", "automargin": True},

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -36,7 +37,8 @@ RETURN = "return over"
 _LAGS = 288
 # A feature that is known less often than this share of the others' would cost too many rows.
 _OFTEN = 0.25
-_STRETCH, _STRETCHES = timedelta(days=30), 16
+# Months, as a table's files are of one each.
+_STRETCH, _STRETCHES = "M", 16
 
 
 @dataclass(frozen=True)
@@ -180,16 +182,19 @@ def _sample(workspace: Workspace, days: float | None, names: tuple[str, ...]) ->
     times = _features(workspace, days, ())["timestamp"]
     if times.empty:
         return np.empty((0, len(names)))
-    edges = pd.date_range(times.iloc[0], times.iloc[-1] + _STRETCH, freq=_STRETCH)
-    starts = evenly(edges[:-1].to_numpy(), _STRETCHES)
+    first, last = times.iloc[0], times.iloc[-1]
+    stretches = pd.period_range(first.tz_localize(None), last.tz_localize(None), freq=_STRETCH)
+    chosen = stretches[evenly(np.arange(len(stretches)), _STRETCHES)]
+
     parts = []
-    for start in pd.DatetimeIndex(starts, tz="UTC").to_pydatetime():
-        rows = store.read_features(asset, spec.hash, start, start + _STRETCH, columns=names)
-        parts.append(evenly(rows[list(names)].to_numpy(np.float64), SAMPLE // len(starts)))
+    for stretch in chosen:
+        start, end = (edge.start_time.tz_localize("UTC") for edge in (stretch, stretch + stretch.freq))
+        rows = store.read_features(asset, spec.hash, max(start, first), end, columns=names)
+        parts.append(evenly(rows[list(names)].to_numpy(np.float64), SAMPLE // len(chosen)))
     return np.concatenate(parts)
 
 
-def evenly(values: Array, count: int) -> Array:
+def evenly(values: NDArray[Any], count: int) -> NDArray[Any]:
     """At most `count` of the values or rows, as far apart everywhere."""
     return values if len(values) <= count else values[np.linspace(0, len(values) - 1, count).astype(np.intp)]
 

@@ -72,7 +72,7 @@ def test_of_many_rows_as_many_are_taken_from_each_stretch(
     stretch = pd.Timedelta("9h")
     rows = workspace.storage.features.read_features("bitcoin", workspace.spec.hash, columns=["range"])
     expected = [rows["range"][(rows["timestamp"] - rows["timestamp"].iloc[0]) // stretch == place] for place in (0, 4)]
-    monkeypatch.setattr(data, "_STRETCH", stretch.to_pytimedelta())
+    monkeypatch.setattr(data, "_STRETCH", "9h")
     monkeypatch.setattr(data, "_STRETCHES", 2)  # of the five that there are: the first and the last
     monkeypatch.setattr(data, "SAMPLE", 20)
     taken = data._sample(workspace, None, ("range",))[:, 0]
@@ -135,9 +135,12 @@ def test_rising_and_falling_candles_and_volumes_differ_without_colour(workspace:
     price = data.read_price(workspace, 1)
     assert price is not None
     figure = charts.price_figure(price, "usd", Zone.of("GMT+5", None))
-    candles, volume = trace(figure, "price"), trace(figure, "volume")
+    candles, volumes = trace(figure, "price"), list(figure.select_traces({"name": "volume"}))
     rose = (price.candles["close"] >= price.candles["open"]).to_numpy()
-    assert [colour.endswith(",0)") for colour in volume.marker.color] == list(rose)
+    assert [volume.marker.color.endswith(",0)") for volume in volumes] == [True, False]
+    assert [list(volume.x) for volume in volumes] == [list(candles.x[rose]), list(candles.x[~rose])]
+    assert [list(volume.y) for volume in volumes] == [list(price.candles["volume"][kind]) for kind in (rose, ~rose)]
+    assert figure.layout.barmode == "overlay", "beside nothing, a bar would be half as wide and aside of its candle"
     assert candles.x[0] - price.candles["timestamp"].iloc[0].tz_localize(None) == timedelta(hours=5)
     assert candles.text[0] == f"{price.candles['timestamp'].iloc[0]:%d %b %Y %H:%M} UTC"
     assert figure.layout.xaxis.title.text == "GMT+5"
