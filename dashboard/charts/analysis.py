@@ -54,7 +54,7 @@ def price_figure(price: Price, currency: str, zone: Zone = UTC_ZONE) -> go.Figur
     scale = {"type": "log", "dtick": "D2"} if is_logarithmic(price) else {}
     figure.update_layout(
         showlegend=False,
-        barmode="overlay",
+        barmode="stack",  # else each would leave room for the other, or be as wide as its own neighbours are far
         bargap=0.15,
         yaxis={"domain": [0.27, 1], "title": currency.upper(), "hoverformat": number_format(price.lowest), **scale},
         yaxis2={"domain": [0, 0.2], "side": "right", "title": "volume", "tickformat": "~s", "automargin": True},

@@ -140,7 +140,7 @@ def test_rising_and_falling_candles_and_volumes_differ_without_colour(workspace:
     assert [volume.marker.color.endswith(",0)") for volume in volumes] == [True, False]
     assert [list(volume.x) for volume in volumes] == [list(candles.x[rose]), list(candles.x[~rose])]
     assert [list(volume.y) for volume in volumes] == [list(price.candles["volume"][kind]) for kind in (rose, ~rose)]
-    assert figure.layout.barmode == "overlay", "beside nothing, a bar would be half as wide and aside of its candle"
+    assert figure.layout.barmode == "stack"
     assert candles.x[0] - price.candles["timestamp"].iloc[0].tz_localize(None) == timedelta(hours=5)
     assert candles.text[0] == f"{price.candles['timestamp'].iloc[0]:%d %b %Y %H:%M} UTC"
     assert figure.layout.xaxis.title.text == "GMT+5"
