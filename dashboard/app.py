@@ -31,6 +31,8 @@ PAGES = {
     ],
 }
 page = st.navigation(PAGES, position="top")  # a chart wants the whole width
+shell.style()
+shell.menu(PAGES, page.url_path)
 
 
 @st.fragment(run_every=shell.REFRESH_S)

@@ -7,7 +7,7 @@ import functools
 import logging
 import secrets
 import sys
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Literal, TypeVar
 
@@ -25,6 +25,21 @@ from dashboard.zone import CHOICES, Zone
 REFRESH_S = 15
 _ZONE = "zone"
 _SAID = "said"
+# What no setting of Streamlit's reaches. On a phone its navigation is a list that screen readers cannot follow: `menu`
+# takes its place. Its tags are white, and too pale on the dark theme's blue. Its toasts are dialogs without a name.
+_STYLE = """<style>
+@media (width < 768px) {
+  [data-testid="stSidebar"], [data-testid="stExpandSidebarButton"] { display: none; }
+  .st-key-menu { position: fixed; top: 0.6rem; left: 0.5rem; z-index: 999991; width: auto; }
+  .st-key-menu button { color: inherit !important; }
+}
+@media (width >= 768px) { :has(> .st-key-menu), .st-key-menu { display: none; } }
+[data-testid="stMultiSelect"] [data-tag] { background-color: #1f6fb8; }
+.st-key-said {
+  position: fixed; right: 1rem; bottom: 1rem; z-index: 999991; width: min(26rem, calc(100vw - 2rem));
+  background-color: Canvas; border-radius: 0.6rem; box-shadow: 0 0.25rem 1rem rgb(0 0 0 / 30%);
+}
+</style>"""
 
 T = TypeVar("T")
 Table = Literal["bars", "features", "forecasts", "registry", "clock"]
@@ -154,6 +169,27 @@ def when(pipeline: str) -> str:
     return f"at {zone().told(next_run(workspace.settings.schedules, pipeline, now), now)}"
 
 
+def style() -> None:
+    """What the look of every page needs beside the theme."""
+    st.html(_STYLE)
+
+
+def menu(pages: Mapping[str, Iterable[st.Page]], here: str) -> None:
+    """The navigation of a narrow screen, where Streamlit's is hidden.
+
+    Args:
+        pages: by the name of their group.
+        here: the address of the page that is shown; the menu closes when it changes.
+    """
+    with st.container(key="menu"), st.popover("Menu", icon=":material/menu:", type="tertiary", key=f"menu-{here}"):
+        for group, of_it in pages.items():
+            if group:
+                st.caption(group)
+            with st.container(gap="xxsmall"):
+                for each in of_it:
+                    st.page_link(each, width="stretch")
+
+
 def header(page: str) -> None:
     """The market's name, the page's where it has one, and how real the market is."""
     try:
@@ -203,7 +239,8 @@ def explained(part: Callable[[], None]) -> Callable[[], None]:
     def shown() -> None:
         if said := st.session_state.pop(_SAID, None):
             sentence, icon = said
-            st.toast(sentence, icon=icon, duration="long")
+            with st.container(key=_SAID):
+                st.info(sentence, icon=icon)
         try:
             part()
         except UserInputError as error:

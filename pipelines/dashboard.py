@@ -53,7 +53,7 @@ def running_dashboard(settings: Settings, port: int, log: Path) -> Iterator[str]
         process = subprocess.Popen(
             tied_command(
                 "streamlit",
-                *("run", str(Path(dashboard.__file__).parent / "app.py")),
+                *("run", str(Path(dashboard.__file__).parent / "served.py")),
                 *("--server.headless=true", f"--server.address={host}", f"--server.port={port}"),
                 *("--server.fileWatcherType=none", "--browser.gatherUsageStats=false"),
                 *("--", "--settings", settings.public_json()),
