@@ -36,7 +36,7 @@ _STYLE = """<style>
 @media (width >= 768px) { :has(> .st-key-menu), .st-key-menu { display: none; } }
 [data-testid="stMultiSelect"] [data-tag] { background-color: #1f6fb8; }
 .st-key-said {
-  position: fixed; right: 1rem; bottom: 1rem; z-index: 999991; width: min(26rem, calc(100vw - 2rem));
+  position: fixed; right: 1rem; bottom: 1rem; z-index: 1000050; width: min(26rem, calc(100vw - 2rem));
   background-color: Canvas; border-radius: 0.6rem; box-shadow: 0 0.25rem 1rem rgb(0 0 0 / 30%);
 }
 </style>"""
