@@ -19,14 +19,22 @@ from streamlit.proto.WidgetStates_pb2 import WidgetState
 from websockets.sync.client import ClientConnection, connect
 
 PATIENCE_S = 60.0
+# Where a page begins: below the menu and the header.
+PAGE = [0, 2]
 # What a viewer came for; titles and filters are there before anything was read.
 CONTENT = {"metric", "plotly_chart", "dataframe", "table", "alert", "graphviz_chart", "html", "iframe", "imgs", "code"}
-SEEN = ("stMetric", "stPlotlyChart", "stDataFrame", "stTable", "stAlert", "stGraphVizChart", "stHtml", "stIFrame")
+SEEN = ("stMetric", "stPlotlyChart", "stDataFrame", "stTable", "stAlert", "stGraphVizChart", "stIFrame")
 _SEEN = ", ".join(f'[data-testid="stMain"] [data-testid="{name}"]' for name in SEEN)
+_SEEN += ', [data-testid="stMain"] [data-testid="stHtml"] svg'  # a drawing; styles are HTML, too
 _NOTE_FIRST_CONTENT = f"""
 new MutationObserver((_, observer) => {{
   if (document.querySelector('{_SEEN}')) {{ window.seenAt = performance.now(); observer.disconnect(); }}
 }}).observe(document, {{childList: true, subtree: true}});
+"""
+# The server has sent all of a page, and the browser shows it.
+_AT_REST = """
+!!document.querySelector('[data-testid="stApp"][data-test-script-state="notRunning"]')
+  && !document.querySelector('[data-testid="stMain"] [data-testid="stSkeleton"]')
 """
 
 
@@ -115,7 +123,7 @@ class Viewer(AbstractContextManager["Viewer"]):
         shown = getattr(element, kind)
         if kind == "exception" or (kind == "alert" and "log says more under" in shown.body):
             drawn.wrong.append(shown.message if kind == "exception" else shown.body)
-        if place[:2] < [0, 1]:  # what is above all pages
+        if place < PAGE or place[0] != PAGE[0]:  # what is above all pages, or lies in none
             return
         if kind in CONTENT and not drawn.first_s:
             drawn.first_s = at
@@ -186,15 +194,21 @@ class Chromium:
                 process.wait()
 
     def visit(self, url: str) -> float:
-        """Seconds from asking for a page to its first content."""
+        """Seconds from asking for a page to its first content. Returns once all of it is there."""
         self._ask("Page.navigate", url=url)
+        first = float(self._once("window.seenAt")) / 1e3
+        self._once(_AT_REST)
+        return first
+
+    def _once(self, expression: str) -> Any:
+        """What JavaScript's `expression` is, once it is something."""
         until = time.monotonic() + PATIENCE_S
         while time.monotonic() < until:
-            told = self._ask("Runtime.evaluate", expression="window.seenAt")["result"]
-            if "value" in told:
-                return float(told["value"]) / 1e3
+            told = self._ask("Runtime.evaluate", expression=expression)["result"]
+            if told.get("value"):
+                return told["value"]
             time.sleep(0.02)
-        raise TimeoutError(f"{url} shows nothing after {PATIENCE_S:.0f} s.")
+        raise TimeoutError(f"A page waits for {expression} longer than {PATIENCE_S:.0f} s.")
 
     def _ask(self, method: str, **parameters: object) -> dict[str, Any]:
         self._last += 1
