@@ -3,9 +3,9 @@
     python benchmarks/bench_dashboard.py [--rows 800000] [--forecasts 100000] [--viewers 20] [--store FOLDER]
 
 Makes the store (see `dashboard_scale.store`; `--store` keeps it, and takes one that was kept), starts the dashboard as
-`cryptosentinel up` does, and looks at every page of `app.PAGES`: first with nothing in the server's caches, then as the
-next viewer does, then giving each filter another value; then in headless Chromium, where there is one: each page in one
-of its own, whose cache is empty. `--write` puts what is printed into benchmarks/results/dashboard.md.
+`cryptosentinel up` does, and looks at every page: first with nothing in the server's caches, then as the next viewer
+does, then giving each filter another value; then in headless Chromium, where there is one: each page in one of its own,
+whose cache is empty. `--write` puts what is printed into benchmarks/results/dashboard.md.
 """
 
 from __future__ import annotations

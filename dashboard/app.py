@@ -10,29 +10,25 @@ from pathlib import Path
 import streamlit as st
 
 from dashboard import shell
+from dashboard.page_list import PAGES
 
 st.set_page_config("CryptoSentinel", page_icon=str(Path(__file__).with_name("icon.svg")), layout="wide")
-PAGES = {
-    "": [
-        st.Page("views/home.py", title="Home", icon=":material/home:", default=True),
-        st.Page("views/about.py", title="About", icon=":material/info:", url_path="about"),
-    ],
-    "Market": [
-        st.Page("views/forecasts.py", title="Forecasts", icon=":material/query_stats:", url_path="forecasts"),
-        st.Page("views/analysis.py", title="Data analysis", icon=":material/monitoring:", url_path="analysis"),
-    ],
-    "Model": [
-        st.Page("views/insights.py", title="Insights", icon=":material/psychology:", url_path="insights"),
-        st.Page("views/drift.py", title="Drift", icon=":material/difference:", url_path="drift"),
-    ],
-    "Operations": [
-        st.Page("views/pipelines.py", title="Pipelines", icon=":material/conveyor_belt:", url_path="pipelines"),
-        st.Page("views/alerts.py", title="Alerts", icon=":material/notifications:", url_path="alerts"),
-    ],
+pages = {
+    group: [
+        st.Page(
+            f"views/{each.file}.py",
+            title=each.title,
+            icon=f":material/{each.icon}:",
+            url_path=each.address or None,
+            default=not each.address,
+        )
+        for each in listed
+    ]
+    for group, listed in PAGES.items()
 }
-page = st.navigation(PAGES, position="top")  # a chart wants the whole width
+page = st.navigation(pages, position="top")  # a chart wants the whole width
 shell.style()
-shell.menu(PAGES, page.url_path)
+shell.menu(pages, page.url_path)
 
 
 @st.fragment(run_every=shell.REFRESH_S)

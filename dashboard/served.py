@@ -6,7 +6,6 @@ fails (Streamlit's issue 7074). Here each page says where the server is.
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import streamlit as st
@@ -15,15 +14,12 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 from streamlit.file_util import get_static_dir
 
+from dashboard.page_list import PAGES
+
 SCRIPT = Path(__file__).with_name("app.py")
 # A page lies beside the server's own address, whatever a proxy puts before it. A Streamlit that no longer knows this
 # name searches as before.
 _HINT = '<head><script>window.__streamlit = {BACKEND_BASE_URL: new URL(".", location.href).href}</script>'
-
-
-def addresses() -> list[str]:
-    """Where pages are found, but the first."""
-    return re.findall(r'url_path="([\w-]+)"', SCRIPT.read_text(encoding="utf-8"))
 
 
 def page(request: Request) -> Response:  # noqa: ARG001 (Starlette gives it)
@@ -33,4 +29,5 @@ def page(request: Request) -> Response:  # noqa: ARG001 (Starlette gives it)
 
 
 _BASE = "/".join(["", *filter(None, st.get_option("server.baseUrlPath").split("/"))])
-app = st.App(SCRIPT, routes=[Route(f"{_BASE}/{address}", page) for address in addresses()])
+_ADDRESSES = [each.address for listed in PAGES.values() for each in listed if each.address]
+app = st.App(SCRIPT, routes=[Route(f"{_BASE}/{address}", page) for address in _ADDRESSES])

@@ -54,7 +54,7 @@ class Calibration(BaseModel):  # noqa: PLW1641 - lists have no hash
         return np.interp(score, *self._knots)
 
     def probability_of(self, score: float) -> float:
-        """`apply` of one, to the same bits; NumPy takes five times as long for it."""
+        """`apply` of one finite score, to the same bits; NumPy takes five times as long for it."""
         scores, probabilities = self.scores, self.probabilities
         at = bisect_right(scores, score) - 1
         if at < 0 or at == len(scores) - 1:

@@ -1,10 +1,9 @@
-"""The real app over a demo's store, its pages as `dashboard/app.py` lists them, and the machine's browser."""
+"""The real app over a demo's store, its pages, and the machine's browser."""
 
 from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import subprocess
 import tempfile
@@ -12,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+from dashboard.page_list import PAGES
 
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON = str(ROOT / ".venv" / "bin" / "python")
@@ -27,10 +28,7 @@ def browser_path() -> str | None:
 
 def pages() -> dict[str, str]:
     """The title of each page, by its address."""
-    source = (ROOT / "dashboard" / "app.py").read_text(encoding="utf-8")
-    found = re.findall(r'st\.Page\(\s*"[\w/]+\.py",\s*title="([^"]+)"(.*?)\)', source, flags=re.DOTALL)
-    paths = {title: re.search(r'url_path="([\w-]+)"', rest) for title, rest in found}
-    return {match[1] if match else "": title for title, match in paths.items()}
+    return {each.address: each.title for listed in PAGES.values() for each in listed}
 
 
 def printed(module: str) -> str:

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, expect
 
@@ -83,8 +84,9 @@ def test_a_pipeline_is_run_and_the_new_forecast_appears_without_a_reload(
     assert look.page.evaluate("window.sameDocument"), "the page was loaded anew"
 
 
-def test_nothing_grave_keeps_anybody_out_of_any_page(browser: Browser, demo: dict[str, Any]) -> None:
-    context = browser.new_context(viewport={"width": 1280, "height": 900}, color_scheme="light")
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_grave_keeps_anybody_out_of_any_page(scheme: str, browser: Browser, demo: dict[str, Any]) -> None:
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, color_scheme=scheme)
     look, grave = Looking(context, demo["urls"]["dashboard"]), []
     for path, title in pages().items():
         look.open(path)

@@ -131,6 +131,19 @@ def test_a_table_is_linear_between_its_knots_and_flat_beyond_them() -> None:
     np.testing.assert_array_equal(Calibration.identity().apply(asked), np.clip(asked, 0, 1))
 
 
+@given(
+    st.lists(st.tuples(st.floats(-9, 9), st.floats(0, 1)), min_size=1, max_size=30, unique_by=lambda knot: knot[0]),
+    st.lists(st.floats(-10, 10)),
+)
+def test_one_score_gets_the_bits_that_it_gets_among_others(
+    knots: list[tuple[float, float]], others: list[float]
+) -> None:
+    scores, probabilities = (sorted(values) for values in zip(*knots, strict=True))
+    table = Calibration(scores=scores, probabilities=probabilities)
+    asked = [*scores, *np.nextafter(scores, -np.inf).tolist(), *np.nextafter(scores, np.inf).tolist(), *others]
+    assert [table.probability_of(score) for score in asked] == table.apply(np.array(asked)).tolist()
+
+
 def test_a_table_survives_json_to_the_last_digit() -> None:
     table = fit_venn_abers(*make_scores(500))
     assert Calibration.model_validate_json(table.model_dump_json()) == table
